@@ -1,0 +1,96 @@
+// Reading the host: /proc for what the kernel says about us and others, netlink/ for the rest.
+
+#include "daemon/doctor/doctor.hpp"
+#include "daemon/io/files.hpp"
+#include "netlink/kernel.hpp"
+#include "netlink/modules.hpp"
+#include "netlink/udp_sockets.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include <sys/utsname.h>
+
+namespace overlay::doctor {
+
+namespace {
+
+constexpr unsigned cap_net_admin = 12;  // linux/capability.h
+constexpr std::size_t max_bytes = 64 * 1024;
+
+std::string first_line(const std::string& path) {
+    const std::string content = io::read_file(path, max_bytes).value_or("");
+    return content.substr(0, content.find('\n'));
+}
+
+bool has_capability(unsigned number) {
+    const std::string status = io::read_file("/proc/self/status", max_bytes).value_or("");
+    const std::string label = "CapEff:\t";
+    const auto at = status.find(label);
+    if (at == std::string::npos) return false;
+    std::uint64_t bits = 0;
+    const char* start = status.data() + at + label.size();
+    std::from_chars(start, status.data() + status.size(), bits, 16);
+    return ((bits >> number) & 1U) != 0;
+}
+
+/// The initial namespace alone maps every id to itself (user_namespaces(7)).
+bool in_initial_user_namespace() {
+    std::string map = first_line("/proc/self/uid_map");
+    const auto repeated_blank = [](char a, char b) { return a == ' ' && b == ' '; };
+    map.erase(std::unique(map.begin(), map.end(), repeated_blank), map.end());
+    return map == " 0 0 4294967295";
+}
+
+std::set<std::string> process_names() {
+    std::set<std::string> out;
+    std::error_code ignored;  // processes come and go while we look
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc", ignored}) {
+        const std::string name = entry.path().filename().string();
+        const bool is_process = name.find_first_not_of("0123456789") == std::string::npos;
+        if (is_process) out.insert(first_line(entry.path().string() + "/comm"));
+    }
+    return out;
+}
+
+bool bridge_nf_call(const char* name) {
+    return first_line(std::string{"/proc/sys/net/bridge/bridge-nf-call-"} + name) == "1";
+}
+
+}  // namespace
+
+Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports) {
+    HostFacts out;
+    utsname names{};
+    if (::uname(&names) == 0) out.kernel_release = names.release;
+    out.has_net_admin = has_capability(cap_net_admin);
+    out.in_initial_user_namespace = in_initial_user_namespace();
+    out.bridged_frames_meet_iptables = bridge_nf_call("iptables") || bridge_nf_call("ip6tables");
+    out.processes = process_names();
+
+    auto modules = netlink::Modules::open();
+    if (!modules) return pass_on(modules);
+    out.present_modules = modules->present();
+    for (const std::string& name : netlink::known_modules()) {
+        if (modules->is_loadable(name)) out.loadable_modules.insert(name);
+        out.packages[name] = netlink::package_hint(name);
+    }
+    auto kernel = netlink::Kernel::open();
+    if (!kernel) return pass_on(kernel);
+    Secrets secrets;
+    auto state = kernel->snapshot(secrets);
+    if (!state) return pass_on(state);
+    out.state = std::move(*state);
+    for (const std::uint16_t port : ports) {
+        for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+            const std::string owner = netlink::owner_of_udp_port(family, port);
+            if (!owner.empty()) out.udp_owners[port] = owner;
+        }
+    }
+    return out;
+}
+
+}  // namespace overlay::doctor

@@ -1,0 +1,124 @@
+// Whole files and locks. Nothing here knows what the bytes mean.
+
+#include "daemon/io/files.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace overlay::io {
+
+Error system_error(std::string doing, int error_number) {
+    Error error{
+        Error::Kind::Failed, std::move(doing), std::strerror(error_number), error_number, {}};
+    if (error_number == ENOENT) error.kind = Error::Kind::NotFound;
+    if (error_number == EACCES || error_number == EPERM) {
+        error.kind = Error::Kind::NotPermitted;
+        error.hint = "run as root";
+    }
+    return error;
+}
+
+namespace {
+
+tl::unexpected<Error> failed(std::string doing) {
+    const int saved = errno;
+    return fail(system_error(std::move(doing), saved));
+}
+
+Result<void> write_all(int fd, const std::string& content, const std::string& path) {
+    std::size_t done = 0;
+    while (done < content.size()) {
+        const ssize_t n = ::write(fd, content.data() + done, content.size() - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return failed("write " + path);
+        done += static_cast<std::size_t>(n);
+    }
+    return {};
+}
+
+std::string directory_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
+    const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (fd.get() < 0) return failed("open " + path);
+    std::string content;
+    std::string chunk(64 * 1024, '\0');
+    for (;;) {
+        const ssize_t n = ::read(fd.get(), chunk.data(), chunk.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return failed("read " + path);
+        if (n == 0) return content;
+        content.append(chunk, 0, static_cast<std::size_t>(n));
+        if (content.size() > max_bytes) {
+            return fail(Error::Kind::Invalid, "read " + path,
+                        fmt::format("larger than {} bytes", max_bytes));
+        }
+    }
+}
+
+Result<void> replace_file(const std::string& path, const std::string& content, unsigned mode) {
+    const std::string beside = path + ".new";
+    (void)::unlink(beside.c_str());  // left over from a writer that died
+    const UniqueFd fd{
+        ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)};
+    if (fd.get() < 0) return failed("create " + beside);
+    if (auto written = write_all(fd.get(), content, beside); !written) return written;
+    if (::fsync(fd.get()) != 0) return failed("sync " + beside);
+    if (::rename(beside.c_str(), path.c_str()) != 0)
+        return failed("rename " + beside + " to " + path);
+    const UniqueFd directory{
+        ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (directory.get() < 0 || ::fsync(directory.get()) != 0)
+        return failed("sync " + directory_of(path));
+    return {};
+}
+
+Result<void> make_directories(const std::string& path, unsigned mode) {
+    for (std::size_t slash = path.find('/', 1); slash != std::string::npos;
+         slash = path.find('/', slash + 1)) {
+        const std::string parent = path.substr(0, slash);
+        if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST)
+            return failed("make directory " + parent);
+    }
+    if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+        return failed("make directory " + path);
+    return {};
+}
+
+Result<void> remove_file(const std::string& path) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failed("remove " + path);
+    return {};
+}
+
+Result<FileLock> FileLock::acquire(const std::string& path) {
+    UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+    if (fd.get() < 0) return failed("open lock " + path);
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) return failed("lock " + path);
+        std::string holder(32, '\0');
+        const ssize_t n = ::pread(fd.get(), holder.data(), holder.size(), 0);
+        holder.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+        return fail(
+            Error::Kind::Busy, "lock " + path,
+            "another overlayctl is at work" + (holder.empty() ? "" : " (pid " + holder + ")"));
+    }
+    const std::string pid = std::to_string(::getpid());
+    if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
+        return failed("write lock " + path);
+    }
+    return FileLock{std::move(fd)};
+}
+
+}  // namespace overlay::io

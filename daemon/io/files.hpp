@@ -1,0 +1,39 @@
+#pragma once
+// Files as the rest of daemon/ sees them: whole, atomically replaced, with the errors of the kernel in words.
+
+#include "netlink/fd.hpp"
+#include "topology/result.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace overlay::io {
+
+using netlink::UniqueFd;
+
+/// errno → Error, with the kind and the hint that fit.
+[[nodiscard]] Error system_error(std::string doing, int error_number);
+
+/// The whole file, at most `max_bytes`. Errors: NotFound, NotPermitted, Failed (too large).
+[[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t max_bytes);
+
+/// Writes beside, syncs file and directory, renames over. `mode` as for open(2).
+[[nodiscard]] Result<void> replace_file(const std::string& path, const std::string& content, unsigned mode);
+
+/// Makes the directory and its parents (0755 for parents).
+[[nodiscard]] Result<void> make_directories(const std::string& path, unsigned mode);
+
+[[nodiscard]] Result<void> remove_file(const std::string& path);   ///< a missing file is no error
+
+/// An exclusive lock held until the object dies. Errors: Busy, naming the holder's process id.
+class FileLock {
+  public:
+    [[nodiscard]] static Result<FileLock> acquire(const std::string& path);
+
+  private:
+    explicit FileLock(UniqueFd fd) : fd_{std::move(fd)} {}
+    UniqueFd fd_;
+};
+
+}  // namespace overlay::io

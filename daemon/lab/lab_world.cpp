@@ -1,0 +1,248 @@
+#include "daemon/lab/lab_world.hpp"
+
+#include "daemon/lab/lab_addresses.hpp"
+#include "topology/derive.hpp"
+#include "topology/mtu.hpp"
+
+#include <algorithm>
+#include <deque>
+
+namespace overlay::lab {
+namespace {
+
+/// What a kernel gives a WireGuard device that was told nothing (Linux
+/// drivers/net/wireguard/device.c: 1500 less 80 for IPv6, UDP and its own header).
+constexpr Mtu wireguard_default_mtu{1420};
+
+class WorldBuilder {
+  public:
+    WorldBuilder(const LabPlan& plan, const Topology& topology, const Intents& intents)
+        : plan_{plan}, topology_{topology}, intents_{intents} {}
+
+    World build() {
+        for (const LabHost& host : plan_.hosts) add_host(host);
+        for (const LabCable& cable : plan_.cables) connect(cable.near, cable.far, cable.mtu);
+        for (const auto& [node, intent] : intents_) overlay_on(node, intent);
+        if (!intents_.empty()) {
+            for (const Node& spoke : topology_.spokes) add_tunnels(spoke);
+        }
+        advertise();
+        return std::move(world_);
+    }
+
+  private:
+    void add_host(const LabHost& lab) {
+        WorldHost& host = world_.hosts[lab.name];
+        host.role = lab.role;
+        host.sysctls = lab.sysctls;
+        host.proxies_arp = lab.sysctls.contains("net.ipv4.conf.all.proxy_arp");
+        const bool is_node = lab.role == LabHost::Role::Node;
+        for (const LabBridge& bridge : lab.bridges) {
+            for (const IfName& port : bridge.ports) host.masters[port] = bridge.name;
+        }
+        for (const Address& each : lab.addresses) {
+            const bool on_bridge = !lab.bridges.empty() && lab.bridges.front().name == each.link;
+            add_address(host, each, is_node && !on_bridge ? 2 : 0);
+        }
+        for (const Route& each : lab.routes) add_route(host, each);
+        if (lab.nat) host.masquerades.push_back({lab.nat->out, {}});
+    }
+
+    static void add_address(WorldHost& host, const Address& each, int rank) {
+        if (host.owns(each.prefix.address()) && !each.prefix.address().is_link_local()) return;
+        host.addresses.push_back({{each.link, each.prefix, false}, each.prefix.address(), rank});
+        host.routes.push_back({each.prefix.network(), {}, "", each.link, 0});
+    }
+
+    static void add_route(WorldHost& host, const Route& each) {
+        host.routes.push_back({each.destination, each.gateway, "", each.device, each.metric});
+    }
+
+    void connect(const LabEnd& near, const LabEnd& far, Mtu mtu) {
+        world_.wires[near] = {far, mtu};
+        world_.wires[far] = {near, mtu};
+    }
+
+    void overlay_on(const std::string& node, const NodeIntent& intent) {
+        WorldHost& host = world_.hosts[node];
+        const KernelState& desired = intent.desired;
+        if (intent.uplink_move) move_uplink(host, *intent.uplink_move);
+        for (const auto& [link_name, link] : desired.links) {
+            if (link.master && !link.master->empty()) host.masters[link_name] = *link.master;
+            if (link.mtu) host.mtus[link_name] = *link.mtu;
+        }
+        host.wireguard = desired.wireguard;
+        for (const auto& [device, ignored] : desired.wireguard) {
+            host.mtus.emplace(device, wireguard_default_mtu);
+        }
+        for (const Address& each : desired.addresses) {
+            add_address(host, each, desired.wireguard.contains(each.link) ? 1 : 0);
+        }
+        for (const Route& each : desired.routes) add_route(host, each);
+        for (const auto& [key, value] : desired.sysctls) host.sysctls[key] = value;
+        for (const FirewallTable& table : desired.tables) add_masquerades(host, table);
+        for (const PinnedHost& pinned : intent.pinned) pin(host, pinned);
+    }
+
+    static void move_uplink(WorldHost& host, const UplinkMove& move) {
+        for (WorldAddress& each : host.addresses) {
+            if (each.target.interface != move.uplink) continue;
+            each.target.interface = move.bridge;
+            each.rank = 0;
+        }
+        for (WorldRoute& each : host.routes) {
+            if (each.device == move.uplink) each.device = move.bridge;
+        }
+        host.masters[move.uplink] = move.bridge;
+    }
+
+    static void add_masquerades(WorldHost& host, const FirewallTable& table) {
+        for (const FirewallChain& chain : table.chains) {
+            for (const FirewallRule& each : chain.rules) {
+                if (const auto* rule = std::get_if<rule::Masquerade>(&each)) {
+                    host.masquerades.push_back(*rule);
+                }
+            }
+        }
+    }
+
+    static void pin(WorldHost& host, const PinnedHost& pinned) {
+        for (const WorldRoute& each : host.routes) {
+            const bool is_default = each.destination.length() == 0 && each.gateway &&
+                                    each.destination.family() == pinned.host.family();
+            if (!is_default) continue;
+            const WorldRoute copy{IpPrefix::host(pinned.host),
+                                  pinned.gateway ? pinned.gateway : each.gateway, "", each.device,
+                                  0};
+            host.routes.push_back(copy);
+            return;
+        }
+    }
+
+    void add_tunnels(const Node& spoke) {
+        for (const LinkSpec& link : spoke.links) {
+            if (link.type.value == LinkType::Wireguard) continue;
+            const LabEnd at_hub{topology_.hub.name, hub_interface(topology_, spoke, link)};
+            const LabEnd at_spoke{spoke.name, spoke_interface(topology_, spoke, link)};
+            const Mtu mtu = explain_mtu(topology_, spoke, link).link;
+            world_.hosts[at_hub.host].mtus.emplace(at_hub.interface, mtu);
+            world_.hosts[at_spoke.host].mtus.emplace(at_spoke.interface, mtu);
+            connect(at_hub, at_spoke, mtu);
+        }
+    }
+
+    // ---- router advertisements ------------------------------------------------------------------
+
+    void advertise() {
+        const Node& hub = topology_.hub;
+        if (hub.router_advertisement && hub.bridge && !intents_.empty()) {
+            for (const auto& prefix : hub.router_advertisement->prefixes) {
+                if (!prefix.autonomous) continue;
+                advertise_from({hub.name, hub.bridge->name.value}, prefix.prefix.value,
+                               advertised_mtu());
+            }
+        }
+        for (const LabHost& host : plan_.hosts) {
+            if (!host.advert) continue;
+            for (const IpPrefix& prefix : host.advert->prefixes) {
+                advertise_from({host.name, host.advert->interface}, prefix, std::nullopt);
+            }
+        }
+    }
+
+    [[nodiscard]] std::optional<Mtu> advertised_mtu() const {
+        const Setting<Mtu>& stated = topology_.hub.router_advertisement->mtu;
+        if (stated.mode == Setting<Mtu>::Mode::Stated) return stated.value;
+        if (stated.mode == Setting<Mtu>::Mode::Kernel) return std::nullopt;
+        return bridge_mtu(topology_, topology_.hub);
+    }
+
+    void advertise_from(const LabEnd& router, const IpPrefix& prefix,
+                        const std::optional<Mtu>& advertised) {
+        for (const auto& [end, mtu] : world_.segment_of(router)) {
+            WorldHost& host = world_.hosts[end.host];
+            if (end.host == router.host || !accepts_advertisements(host, end.interface)) continue;
+            // Never a real address: modified EUI-64 of a MAC has ff:fe in its middle (RFC 4291
+            // §2.5.1).
+            const IpAddress stand_in = plus(prefix.network().address(), ++stand_ins_);
+            host.addresses.push_back({{end.interface, prefix.network(), true}, stand_in, 0});
+            host.routes.push_back({prefix.network(), {}, "", end.interface, 256});
+            if (advertised) host.advertised_mtus[end.interface] = *advertised;
+            const IpPrefix anywhere = *IpPrefix::parse("::/0");
+            host.routes.push_back({anywhere, {}, router.host, end.interface, 1024});
+        }
+    }
+
+    /// Linux net/ipv6/ndisc.c, ipv6_accept_ra(): a forwarding host listens only with 2.
+    static bool accepts_advertisements(const WorldHost& host, const IfName& interface) {
+        const auto stated =
+            host.sysctls.find(conf_sysctl(Family::Ipv6, interface.str(), "accept_ra"));
+        if (stated != host.sysctls.end() && stated->second == "2") return true;
+        const bool refuses = stated != host.sysctls.end() && stated->second == "0";
+        return !refuses && !host.forwards(Family::Ipv6);
+    }
+
+    const LabPlan& plan_;
+    const Topology& topology_;
+    const Intents& intents_;
+    World world_;
+    std::uint64_t stand_ins_ = 0xfff0000;
+};
+
+}   // namespace
+
+bool WorldHost::forwards(Family family) const {
+    const auto found = sysctls.find(conf_sysctl(family, "all", "forwarding"));
+    return found != sysctls.end() && found->second == "1";
+}
+
+bool WorldHost::owns(const IpAddress& address) const {
+    return std::any_of(addresses.begin(), addresses.end(),
+                       [&](const WorldAddress& each) { return each.address == address; });
+}
+
+/// A bridge carries no more than its smallest port, unless it was told (docs/kernel: br_min_mtu).
+Mtu World::mtu_of(const LabEnd& end) const {
+    const WorldHost& host = hosts.at(end.host);
+    if (const auto stated = host.mtus.find(end.interface); stated != host.mtus.end())
+        return stated->second;
+    if (const auto wire = wires.find(end); wire != wires.end()) return wire->second.mtu;
+    Mtu smallest{1500};
+    for (const auto& [port, bridge] : host.masters) {
+        if (bridge == end.interface) smallest = std::min(smallest, mtu_of({end.host, port}));
+    }
+    return smallest;
+}
+
+std::map<LabEnd, Mtu> World::segment_of(const LabEnd& start) const {
+    std::map<LabEnd, Mtu> reached;
+    std::set<LabEnd> wired;
+    std::deque<std::pair<LabEnd, Mtu>> ports;   // ends whose wire a frame leaves by
+    const auto arrive = [&](const LabEnd& end, Mtu mtu) {
+        reached.emplace(end, std::min(mtu, mtu_of(end)));
+        for (const auto& [port, bridge] : hosts.at(end.host).masters) {
+            if (bridge == end.interface) ports.emplace_back(LabEnd{end.host, port}, mtu);
+        }
+    };
+    arrive(start, mtu_of(start));
+    ports.emplace_back(start, mtu_of(start));
+    while (!ports.empty()) {
+        const auto [port, mtu] = ports.front();
+        ports.pop_front();
+        const auto wire = wires.find(port);
+        if (wire == wires.end() || !wired.insert(port).second) continue;
+        const LabEnd& far = wire->second.to;
+        wired.insert(far);
+        const WorldHost& host = hosts.at(far.host);
+        const auto master = host.masters.find(far.interface);
+        const LabEnd end{far.host, master == host.masters.end() ? far.interface : master->second};
+        arrive(end, std::min(mtu, wire->second.mtu));
+    }
+    return reached;
+}
+
+World make_world(const LabPlan& plan, const Topology& topology, const Intents& intents) {
+    return WorldBuilder{plan, topology, intents}.build();
+}
+
+}   // namespace overlay::lab

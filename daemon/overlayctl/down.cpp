@@ -1,0 +1,42 @@
+// overlayctl down: removes exactly what we own and puts former values back.
+
+#include "daemon/overlayctl/command.hpp"
+#include "daemon/reconcile/applied.hpp"
+
+#include <fmt/format.h>
+
+namespace overlay {
+
+int run_down(const Arguments& arguments) {
+    CommandLine command{
+        "down [NETWORK] [--json]",
+        "Removes exactly what apply made on this node, and puts back what it changed on things\n"
+        "that are not ours. NETWORK may be left out when just one is applied here."};
+    command.optional_positional("NETWORK");
+    command.add_json_option();
+    command.add_directory_options();
+    if (const auto over = command.parse(arguments)) return *over;
+
+    std::string network = command.text_of("NETWORK");
+    if (network.empty()) {
+        const auto networks = LedgerStore{command.directories().state}.networks();
+        if (networks.size() > 1) {
+            return complain(
+                fmt::format("which network? applied here are: {}", fmt::join(networks, " ")));
+        }
+        if (networks.empty()) {
+            fmt::print("nothing is applied here\n");
+            return exit_done;
+        }
+        network = networks.front();
+    }
+    const Outcome outcome =
+        apply(NodeIntent{.network = network}, Secrets{}, {.directories = command.directories()});
+    if (outcome.verdict == Outcome::Verdict::Done) {
+        const auto forgotten = forget_applied(command.directories().state, network);
+        if (!forgotten) return complain(forgotten.error());
+    }
+    return report(outcome, {"", command.has("json")});
+}
+
+}  // namespace overlay

@@ -1,0 +1,91 @@
+// When is a step undone? When the state shows what was before it. Everything here reads; nothing
+// changes.
+
+#include "daemon/reconcile/execute.hpp"
+
+#include "topology/attributes.hpp"
+
+#include <algorithm>
+
+namespace overlay {
+
+namespace {
+
+template <class Map, class Key>
+const typename Map::mapped_type* find(const Map& map, const Key& key) {
+    const auto found = map.find(key);
+    return found == map.end() ? nullptr : &found->second;
+}
+
+bool table_is(const KernelState& state, const std::optional<FirewallTable>& wanted,
+              const FirewallTable& named) {
+    const auto found = std::find_if(
+        state.tables.begin(), state.tables.end(),
+        [&](const FirewallTable& t) { return t.family == named.family && t.name == named.name; });
+    return wanted ? found != state.tables.end() && *found == *wanted : found == state.tables.end();
+}
+
+bool peer_is(const KernelState& state, const SetPeer& step) {
+    const WireguardDevice* device = find(state.wireguard, step.link);
+    if (device == nullptr) return true;  // the device goes, and its peers with it
+    const WireguardPeer* peer = find(device->peers, step.peer);
+    return step.from ? peer != nullptr && *peer == *step.from : peer == nullptr;
+}
+
+bool wireguard_is(const KernelState& state, const SetWireguard& step) {
+    const WireguardDevice* device = find(state.wireguard, step.link);
+    if (device == nullptr) return true;
+    const bool port = !step.from.listen_port || device->listen_port == step.from.listen_port;
+    return device->public_key == step.from.public_key && port && device->fwmark == step.from.fwmark;
+}
+
+bool sysctl_is(const KernelState& state, const SetSysctl& step) {
+    const auto holds = [&](const std::string& key, const std::string& value) {
+        const std::string* now = find(state.sysctls, key);
+        return now == nullptr || *now == value;
+    };
+    return holds(step.key, step.from) &&
+           std::all_of(step.cascade.begin(), step.cascade.end(),
+                       [&](const SysctlValue& v) { return holds(v.key, v.from); });
+}
+
+}  // namespace
+
+bool is_undone(const Step& step, const KernelState& found) {
+    return std::visit(
+        Overloaded{
+            [](const LoadModule&) { return true; },
+            [](const KeepModule&) { return true; },
+            [&](const ReplaceTable& s) {
+                return table_is(found, s.from, s.from ? *s.from : *s.to);
+            },
+            [&](const SetSysctl& s) { return sysctl_is(found, s); },
+            [&](const AddFouPort& s) { return !found.fou_ports.contains(s.port); },
+            [&](const RemoveFouPort& s) { return found.fou_ports.contains(s.port); },
+            [&](const CreateLink& s) { return !found.links.contains(s.link.name); },
+            [&](const DeleteLink& s) {
+                const Link* link = find(found.links, s.link.name);
+                Link wanted = s.link;  // master and up come back by steps of their own
+                wanted.master.reset();
+                wanted.up.reset();
+                return link != nullptr && difference(wanted, *link).is_empty();
+            },
+            [&](const ChangeLink& s) {
+                const Link* link = find(found.links, s.from.name);
+                return link == nullptr || difference(s.from, *link).is_empty();
+            },
+            [&](const AddAddress& s) { return !found.addresses.contains(s.address); },
+            [&](const RemoveAddress& s) { return found.addresses.contains(s.address); },
+            [&](const AddRoute& s) { return !found.routes.contains(s.route); },
+            [&](const RemoveRoute& s) { return found.routes.contains(s.route); },
+            [&](const SetWireguard& s) { return wireguard_is(found, s); },
+            [&](const SetPeer& s) { return peer_is(found, s); },
+            [&](const SetOffload& s) {
+                const bool* now = find(found.offloads, s.key);
+                return now == nullptr || *now == s.from;
+            },
+        },
+        step);
+}
+
+}  // namespace overlay

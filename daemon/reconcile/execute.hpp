@@ -1,0 +1,59 @@
+#pragma once
+// Carries a plan out, or undoes what was done. Decides nothing: the plan holds every step and its inverse.
+//
+// A refused change may have taken effect in part (gretap applies its encapsulation before it checks the
+// rest) or in full with its answer lost. So the failed step is undone, too: the state is read again, and
+// whatever differs from before is undone from what is.
+
+#include "topology/plan.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace overlay {
+
+struct Report {
+    std::size_t done = 0;                 ///< steps carried out
+    std::optional<Error> failure;         ///< of the step that failed, with the object's name
+    Origin failure_origin;
+    std::vector<Error> undo_failures;     ///< what could not be undone
+};
+
+/// True when `found` already shows the world as it was before the step.
+[[nodiscard]] bool is_undone(const Step& step, const KernelState& found);
+
+/// Undoes the first `count` steps, last first, each only if it is not undone already.
+template <class Kernel>
+void undo(const Plan& plan, std::size_t count, Kernel& kernel, Report& report) {
+    for (std::size_t i = count; i-- > 0;) {
+        const Step& step = plan.steps[i].step;
+        const Result<KernelState> found = kernel.snapshot();
+        if (found && is_undone(step, *found)) continue;
+        const Result<void> result = kernel.execute(inverse(step));
+        if (result) continue;
+        const Result<KernelState> after = kernel.snapshot();
+        if (!after || !is_undone(step, *after)) report.undo_failures.push_back(result.error());
+    }
+}
+
+/// Runs every step; at the first failure undoes it and all before it. `Kernel` has
+/// execute(const Step&) → Result<void> and snapshot() → Result<KernelState>; the real one is LiveKernel
+/// (live_kernel.hpp), tests have a fake that rejects what the kernel rejects.
+template <class Kernel>
+Report execute(const Plan& plan, Kernel& kernel) {
+    Report report;
+    for (const PlannedStep& planned : plan.steps) {
+        const Result<void> result = kernel.execute(planned.step);
+        if (!result) {
+            report.failure = result.error();
+            report.failure_origin = planned.origin;
+            break;
+        }
+        ++report.done;
+    }
+    if (report.failure) undo(plan, report.done + 1, kernel, report);
+    return report;
+}
+
+}  // namespace overlay

@@ -1,0 +1,178 @@
+// Holds the order of the story; each part decides nothing that belongs to another.
+
+#include "daemon/reconcile/reconcile.hpp"
+
+#include "daemon/reconcile/live_kernel.hpp"
+#include "netlink/udp_sockets.hpp"
+#include "topology/attributes.hpp"
+#include "topology/render_plan.hpp"
+
+#include <fmt/format.h>
+
+namespace overlay {
+
+namespace {
+
+Outcome failed(Outcome::Verdict verdict, Error error) {
+    Outcome out;
+    out.verdict = verdict;
+    out.error = std::move(error);
+    return out;
+}
+
+/// Who holds a port costs a walk through /proc, so only a refusal asks.
+void name_port_owners(Plan& plan) {
+    for (Refusal& refusal : plan.refusals) {
+        unsigned port = 0;
+        if (std::sscanf(refusal.reason.c_str(), "UDP port %u", &port) != 1) continue;
+        const Family family =
+            refusal.reason.find("ipv6") == std::string::npos ? Family::Ipv4 : Family::Ipv6;
+        const std::string owner =
+            netlink::owner_of_udp_port(family, static_cast<std::uint16_t>(port));
+        if (!owner.empty()) refusal.reason += " by " + owner;
+    }
+}
+
+/// What of the plan's objects is not as it was before: empty after a complete rollback. A step whose
+/// start is the work of an earlier step (a link made anew) tells nothing: the earlier one does.
+std::vector<std::string> differences(const Prepared& prepared, const KernelState& now) {
+    std::vector<std::string> out;
+    for (const PlannedStep& planned : prepared.plan.steps) {
+        const bool was = is_undone(planned.step, prepared.found);
+        if (was && !is_undone(planned.step, now)) out.push_back(planned.object);
+    }
+    return out;
+}
+
+Outcome rolled_back(Prepared& prepared, Report report, const LedgerStore& store) {
+    Outcome out;
+    out.error = std::move(report.failure);
+    out.error_origin = std::move(report.failure_origin);
+    const auto now = prepared.kernel.snapshot(prepared.secrets);
+    out.left_over =
+        now ? differences(prepared, *now)
+            : std::vector<std::string>{"the kernel's state cannot be read: " + text(now.error())};
+    out.verdict =
+        out.left_over.empty() ? Outcome::Verdict::RolledBack : Outcome::Verdict::RolledBackInPart;
+    if (out.left_over.empty()) {
+        if (const auto saved = store.save(prepared.ledger); !saved) {
+            out.left_over.push_back(text(saved.error()));
+            out.verdict = Outcome::Verdict::RolledBackInPart;
+        }
+    }
+    out.plan = std::move(prepared.plan);
+    out.writes = prepared.kernel.writes();
+    return out;
+}
+
+/// The kernel said yes to every step; does the world agree?
+Report verify(Prepared& prepared) {
+    Report report;
+    const auto now = prepared.kernel.snapshot(prepared.secrets);
+    if (!now) {
+        report.failure = now.error();
+        return report;
+    }
+    const Plan rest = plan(prepared.intent, *now, prepared.plan.ledger_after);
+    if (rest.is_empty() && rest.refusals.empty()) return report;
+    const std::string object =
+        rest.is_empty() ? rest.refusals.front().object : rest.steps.front().object;
+    std::string detail;
+    if (!rest.is_empty()) {
+        for (const AttributeChange& change : attribute_changes(rest.steps.front().step)) {
+            detail += fmt::format("; {}: found \"{}\", want \"{}\"", change.name, change.before,
+                                  change.after);
+        }
+    }
+    report.failure = Error{Error::Kind::Failed,
+                           "verify " + object,
+                           "the kernel accepted every step, yet it is not as planned" + detail,
+                           0,
+                           {}};
+    return report;
+}
+
+bool is_refused(const Prepared& prepared, const ApplyOptions& options, Outcome& out) {
+    if (!prepared.plan.refusals.empty()) return true;
+    if (options.reviewed_plan && *options.reviewed_plan != plan_json(prepared.plan, "")) {
+        out.error = Error{Error::Kind::Conflict, "compare with the reviewed plan",
+                          "the plan is stale: the kernel or the file has changed since", 0,
+                          "review a new one: overlayctl diff FILE --out PLAN"};
+        return true;
+    }
+    if (options.disruption == ApplyOptions::Disruption::Allowed) return false;
+    for (const PlannedStep& step : prepared.plan.steps) {
+        if (step.impact == Impact::Live) continue;
+        out.error = Error{Error::Kind::Conflict, describe(step.step),
+                          fmt::format("would disrupt traffic ({}), and --no-disrupt was given",
+                                      text(step.impact)),
+                          0, "apply without --no-disrupt when a disruption is acceptable"};
+        return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& directories) {
+    auto kernel = netlink::Kernel::open();
+    if (!kernel) return pass_on(kernel);
+    auto ledger = LedgerStore{directories.state}.load(intent.network);
+    if (!ledger) return pass_on(ledger);
+    auto found = kernel->snapshot(secrets);
+    if (!found) return pass_on(found);
+    Plan made = plan(intent, *found, *ledger);
+    name_port_owners(made);
+    return Prepared{std::move(*kernel), std::move(secrets), std::move(intent),
+                    std::move(*ledger), std::move(*found),  std::move(made)};
+}
+
+Plan plan_against(const NodeIntent& intent, const KernelState& found,
+                  const Directories& directories) {
+    const auto ledger = LedgerStore{directories.state}.load(intent.network);
+    return plan(intent, found, ledger ? *ledger : Ledger{.network = intent.network});
+}
+
+Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
+    if (const auto made = io::make_directories(options.directories.run, 0755); !made) {
+        return failed(Outcome::Verdict::Failed, made.error());
+    }
+    const auto lock =
+        io::FileLock::acquire(fmt::format("{}/{}.lock", options.directories.run, intent.network));
+    if (!lock) return failed(Outcome::Verdict::Failed, lock.error());
+    auto prepared = prepare(std::move(intent), std::move(secrets), options.directories);
+    if (!prepared) return failed(Outcome::Verdict::Failed, prepared.error());
+
+    Outcome out;
+    if (is_refused(*prepared, options, out)) {
+        out.verdict = Outcome::Verdict::Refused;
+        out.plan = std::move(prepared->plan);
+        return out;
+    }
+    const LedgerStore store{options.directories.state};
+    const bool remembers = prepared->plan.ledger_during != prepared->ledger;
+    if (remembers) {
+        if (const auto saved = store.save(prepared->plan.ledger_during); !saved) {
+            return failed(Outcome::Verdict::Failed, saved.error());
+        }
+    }
+    LiveKernel kernel{prepared->kernel, prepared->secrets};
+    Report report = execute(prepared->plan, kernel);
+    if (report.failure) return rolled_back(*prepared, std::move(report), store);
+    if (!prepared->plan.is_empty()) report = verify(*prepared);
+    if (report.failure) {
+        undo(prepared->plan, prepared->plan.steps.size(), kernel, report);
+        return rolled_back(*prepared, std::move(report), store);
+    }
+    if (prepared->plan.ledger_after != prepared->plan.ledger_during) {
+        if (const auto saved = store.save(prepared->plan.ledger_after); !saved) {
+            out.error = saved.error();
+            out.verdict = Outcome::Verdict::Failed;
+        }
+    }
+    out.plan = std::move(prepared->plan);
+    out.writes = prepared->kernel.writes();
+    return out;
+}
+
+}  // namespace overlay

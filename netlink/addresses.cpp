@@ -1,0 +1,86 @@
+#include "netlink/addresses.hpp"
+
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+
+#include <cstring>
+#include <limits>
+#include <sys/socket.h>
+
+namespace overlay::netlink {
+
+namespace {
+
+constexpr std::uint32_t for_ever = std::numeric_limits<std::uint32_t>::max();   // INFINITY_LIFE_TIME
+
+bool is_permanent(const Attributes& attributes) {
+    const auto bytes = attributes.bytes(IFA_CACHEINFO);
+    if (bytes.size() < sizeof(ifa_cacheinfo)) return true;
+    ifa_cacheinfo lifetime{};
+    std::memcpy(&lifetime, bytes.data(), sizeof lifetime);
+    return lifetime.ifa_valid == for_ever && lifetime.ifa_prefered == for_ever;
+}
+
+std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& names) {
+    if (message.nlmsg_type != RTM_NEWADDR) return std::nullopt;
+    if (mnl_nlmsg_get_payload_len(&message) < sizeof(ifaddrmsg)) return std::nullopt;
+    const auto& header = *static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
+    if (header.ifa_family != AF_INET && header.ifa_family != AF_INET6) return std::nullopt;
+    const auto attributes = Attributes::of(message, sizeof(ifaddrmsg));
+    // With a peer, IFA_ADDRESS is the peer's; without one, IPv6 has no IFA_LOCAL.
+    auto own = attributes.address(IFA_LOCAL);
+    if (!own) own = attributes.address(IFA_ADDRESS);
+    const auto link = names.find(header.ifa_index);
+    if (!own || link == names.end()) return std::nullopt;
+
+    const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(header.ifa_flags);
+    return Address{.link = link->second,
+                   .prefix = IpPrefix::of(*own, header.ifa_prefixlen),
+                   .permanent = is_permanent(attributes),
+                   .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0};
+}
+
+Result<Message> request_for(Socket& route, std::uint16_t type, const Address& address,
+                            std::string_view doing) {
+    const auto link = find_link(route, address.link, doing);
+    if (!link) return pass_on(link);
+    Message request{type, 0};
+    auto& header = request.fixed_header<ifaddrmsg>();
+    header.ifa_family = address.prefix.family() == Family::Ipv4 ? AF_INET : AF_INET6;
+    header.ifa_prefixlen = address.prefix.length();
+    header.ifa_index = link->index;
+    header.ifa_scope = address.prefix.address().is_loopback() ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+    request.put_address(IFA_LOCAL, address.prefix.address());
+    return request;
+}
+
+}  // namespace
+
+Result<std::set<Address>> snapshot_addresses(Socket& route, const LinkNames& names) {
+    Message request{RTM_GETADDR, 0};
+    request.fixed_header<ifaddrmsg>();
+    const auto replies = route.dump(request, "list addresses");
+    if (!replies) return pass_on(replies);
+    std::set<Address> found;
+    replies->for_each([&](const nlmsghdr& message) {
+        if (const auto address = decode_address(message, names)) found.insert(*address);
+    });
+    return found;
+}
+
+Result<void> add_address(Socket& route, const Address& address, std::string_view doing) {
+    auto request = request_for(route, RTM_NEWADDR, address, doing);
+    if (!request) return pass_on(request);
+    request->header()->nlmsg_flags |= NLM_F_CREATE | NLM_F_EXCL;
+    request->put_address(IFA_ADDRESS, address.prefix.address());
+    if (address.no_prefix_route) request->put_u32(IFA_FLAGS, IFA_F_NOPREFIXROUTE);
+    return route.change(*request, doing);
+}
+
+Result<void> remove_address(Socket& route, const Address& address, std::string_view doing) {
+    auto request = request_for(route, RTM_DELADDR, address, doing);
+    if (!request) return pass_on(request);
+    return route.change(*request, doing);
+}
+
+}  // namespace overlay::netlink

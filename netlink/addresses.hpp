@@ -1,0 +1,18 @@
+#pragma once
+// Interface addresses of both families: all of them (link-local ones too), added and removed one by one.
+
+#include "netlink/links.hpp"
+
+#include <set>
+
+namespace overlay::netlink {
+
+/// An address on a link that is not in `names` (born after them) is left out.
+[[nodiscard]] Result<std::set<Address>> snapshot_addresses(Socket& route, const LinkNames& names);
+
+/// For ever (valid and preferred), without broadcast; IPv6 with duplicate address detection.
+[[nodiscard]] Result<void> add_address(Socket& route, const Address& address, std::string_view doing);
+[[nodiscard]] Result<void> remove_address(Socket& route, const Address& address,
+                                          std::string_view doing);
+
+}  // namespace overlay::netlink

@@ -1,0 +1,14 @@
+#pragma once
+// The attributes of a bridge as IFLA_INFO_DATA, both ways. Only those that are set are written, and the
+// kernel keeps the others (Linux net/bridge/br_netlink.c, br_changelink).
+
+#include "netlink/message.hpp"
+#include "topology/state.hpp"
+
+namespace overlay::netlink {
+
+void put_bridge(Message& request, const BridgeAttributes& bridge);
+/// A kernel built without multicast snooping or VLANs leaves that attribute out.
+[[nodiscard]] BridgeAttributes decode_bridge(const Attributes& data);
+
+}  // namespace overlay::netlink

@@ -1,0 +1,277 @@
+#include "netlink/links.hpp"
+
+#include "netlink/bridge.hpp"
+#include "netlink/gretap.hpp"
+#include "netlink/modules.hpp"
+
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
+#include <net/if.h>
+
+namespace overlay::netlink {
+
+namespace {
+
+LinkKind kind_of(std::string_view info_kind) {
+    for (const auto kind : {LinkKind::Bridge, LinkKind::Gretap, LinkKind::Ip6gretap,
+                            LinkKind::Wireguard, LinkKind::Veth}) {
+        if (info_kind == text(kind)) return kind;
+    }
+    return LinkKind::Other;
+}
+
+std::string_view module_of(LinkKind kind) {
+    switch (kind) {
+        case LinkKind::Bridge: return "bridge";
+        case LinkKind::Gretap: return "ip_gre";
+        case LinkKind::Ip6gretap: return "ip6_gre";
+        case LinkKind::Wireguard: return "wireguard";
+        case LinkKind::Veth:
+        case LinkKind::Other: break;
+    }
+    return "";
+}
+
+IfName name_of(const LinkNames& names, std::uint32_t index) {
+    const auto found = names.find(index);
+    return found == names.end() ? IfName{} : found->second;
+}
+
+/// Kind, and what the kind has: IFLA_LINKINFO.
+void decode_info(const Attributes& info, const LinkNames& names, Link& link) {
+    link.kind = kind_of(info.string(IFLA_INFO_KIND).value_or(""));
+    const auto data = info.nest(IFLA_INFO_DATA);
+    if (!data) return;
+    if (link.kind == LinkKind::Bridge) link.bridge = decode_bridge(*data);
+    if (link.kind == LinkKind::Gretap || link.kind == LinkKind::Ip6gretap) {
+        const bool over_ipv6 = link.kind == LinkKind::Ip6gretap;
+        link.gretap = decode_gretap(*data, over_ipv6 ? Family::Ipv6 : Family::Ipv4);
+        link.gretap->device = name_of(names, gretap_device_index(*data));
+    }
+}
+
+FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
+    const auto& header = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
+    const auto attributes = Attributes::of(message, sizeof(ifinfomsg));
+    Link link;
+    link.name = IfName::from_kernel(attributes.string(IFLA_IFNAME).value_or(""));
+    link.alias = std::string{attributes.string(IFLA_IFALIAS).value_or("")};
+    link.mtu = Mtu{attributes.u32(IFLA_MTU).value_or(0)};
+    link.up = (header.ifi_flags & IFF_UP) != 0;
+    link.master = name_of(names, attributes.u32(IFLA_MASTER).value_or(0));
+    const auto address = attributes.bytes(IFLA_ADDRESS);
+    if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
+    if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, names, link);
+    return {static_cast<std::uint32_t>(header.ifi_index), std::move(link)};
+}
+
+bool holds_link(const nlmsghdr& message) {
+    return message.nlmsg_type == RTM_NEWLINK &&
+           mnl_nlmsg_get_payload_len(&message) >= sizeof(ifinfomsg);
+}
+
+Result<std::uint32_t> index_or_zero(Socket& route, const IfName& name, std::string_view doing) {
+    if (name.empty()) return 0U;
+    const auto found = find_link(route, name, doing);
+    if (!found) return pass_on(found);
+    return found->index;
+}
+
+void put_info(Message& request, const Link& link, std::uint32_t device_index) {
+    request.nest(IFLA_LINKINFO, [&] {
+        request.put_string(IFLA_INFO_KIND, text(link.kind));
+        if (!link.bridge && !link.gretap) return;
+        request.nest(IFLA_INFO_DATA, [&] {
+            if (link.bridge) put_bridge(request, *link.bridge);
+            if (link.gretap) put_gretap(request, *link.gretap, device_index);
+        });
+    });
+}
+
+Message request_for(std::uint32_t index) {
+    Message request{RTM_NEWLINK, 0};
+    request.fixed_header<ifinfomsg>().ifi_index = static_cast<int>(index);
+    return request;
+}
+
+Result<void> set_mtu(Socket& route, std::uint32_t index, Mtu mtu, std::string_view doing) {
+    Message request = request_for(index);
+    request.put_u32(IFLA_MTU, mtu.bytes());
+    return route.change(request, doing);
+}
+
+/// A bridge whose MTU was never *changed* follows its lowest port, and setting the value it has is no
+/// change (tried on 6.1 and 6.18; Linux net/bridge/br_device.c br_change_mtu, BROPT_MTU_SET_BY_USER).
+Result<void> pin_bridge_mtu(Socket& route, std::uint32_t index, Mtu mtu, std::string_view doing) {
+    const auto aside = set_mtu(route, index, Mtu{mtu.bytes() + 1}, doing);
+    if (!aside) return aside;
+    return set_mtu(route, index, mtu, doing);
+}
+
+Result<void> mark_created(Socket& route, const Link& link, std::string_view doing) {
+    const auto found = find_link(route, link.name, doing);
+    if (!found) return pass_on(found);
+    if (link.alias && !link.alias->empty()) {
+        Message request = request_for(found->index);
+        request.put_string(IFLA_IFALIAS, *link.alias);
+        if (const auto marked = route.change(request, doing); !marked) return marked;
+    }
+    if (link.kind == LinkKind::Bridge && link.mtu) {
+        return pin_bridge_mtu(route, found->index, *link.mtu, doing);
+    }
+    return {};
+}
+
+Result<void> delete_by_name(Socket& route, const IfName& name, std::string_view doing) {
+    Message request{RTM_DELLINK, 0};
+    request.fixed_header<ifinfomsg>();
+    request.put_c_string(IFLA_IFNAME, name.str());
+    return route.change(request, doing);
+}
+
+/// Whether a found link may be taken for the one that a step means: alias (or, where a death between
+/// the two messages of a creation left none, MAC) and kind agree.
+bool is_the_same(const Link& meant, const Link& found) {
+    if (meant.kind != found.kind) return false;
+    if (!meant.alias || meant.alias == found.alias) return true;
+    return found.alias == "" && (!meant.mac || meant.mac == found.mac);
+}
+
+/// ignore-df must be off before DF can be asked for: the kernel tests the new DF against the old
+/// ignore-df (Linux net/ipv4/ip_gre.c ipgre_netlink_parms). So that change takes two messages.
+Result<void> clear_ignore_df(Socket& route, const FoundLink& found, std::uint32_t device_index,
+                             std::string_view doing) {
+    Link between{.name = found.link.name, .kind = found.link.kind, .gretap = found.link.gretap};
+    between.gretap->pmtudisc = false;
+    between.gretap->ignore_df = false;
+    Message request = request_for(found.index);
+    request.put_u32(IFLA_MTU, found.link.mtu->bytes());
+    put_info(request, between, device_index);
+    return route.change(request, doing);
+}
+
+/// Everything of `to` that is set, in one message.
+Message change_request(const FoundLink& found, const Link& to, std::uint32_t device_index,
+                       std::uint32_t master_index) {
+    Message request = request_for(found.index);
+    if (to.up) {
+        // The fixed header is the first thing in the message.
+        auto& header = *static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(request.header()));
+        header.ifi_flags = *to.up ? IFF_UP : 0;
+        header.ifi_change = IFF_UP;
+    }
+    if (to.mac) request.put_bytes(IFLA_ADDRESS, {to.mac->data(), 6});
+    if (to.alias) request.put_string(IFLA_IFALIAS, *to.alias);
+    if (to.master) request.put_u32(IFLA_MASTER, master_index);
+    if (to.mtu) request.put_u32(IFLA_MTU, to.mtu->bytes());
+    // Changing a tunnel without an MTU in the message moves the MTU by the difference of the headers.
+    else if (to.gretap) request.put_u32(IFLA_MTU, found.link.mtu->bytes());
+    if (to.gretap || to.bridge) {
+        Link info = to;
+        info.kind = found.link.kind;
+        put_info(request, info, device_index);
+    }
+    return request;
+}
+
+}  // namespace
+
+Result<FoundLinks> snapshot_links(Socket& route) {
+    Message request{RTM_GETLINK, 0};
+    request.fixed_header<ifinfomsg>();
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    const auto replies = route.dump(request, "list links");
+    if (!replies) return pass_on(replies);
+
+    FoundLinks found;
+    replies->for_each([&](const nlmsghdr& message) {
+        if (!holds_link(message)) return;
+        auto [index, link] = decode_link(message, {});
+        found.names.emplace(index, std::move(link.name));
+    });
+    replies->for_each([&](const nlmsghdr& message) {
+        if (!holds_link(message)) return;
+        Link link = decode_link(message, found.names).link;
+        found.links.emplace(link.name, std::move(link));
+    });
+    return found;
+}
+
+Result<FoundLink> find_link(Socket& route, const IfName& name, std::string_view doing) {
+    Message request{RTM_GETLINK, 0};
+    request.fixed_header<ifinfomsg>();
+    request.put_c_string(IFLA_IFNAME, name.str());
+    const auto replies = route.ask(request, doing);
+    if (!replies) {
+        Error error = replies.error();
+        if (error.kind == Error::Kind::NotFound) error.reason = "there is no link " + name.str();
+        return fail(std::move(error));
+    }
+    std::optional<FoundLink> found;
+    replies->for_each([&](const nlmsghdr& message) {
+        if (holds_link(message)) found = decode_link(message, {});
+    });
+    if (!found) return fail(Error::Kind::NotFound, doing, "there is no link " + name.str(), ENODEV);
+    return *std::move(found);
+}
+
+Result<void> create_link(Socket& route, const Link& link, std::string_view doing) {
+    if (module_of(link.kind).empty()) {
+        return fail(Error::Kind::Unsupported, doing, "this kind of link is not ours to make");
+    }
+    const auto device = index_or_zero(route, link.gretap ? link.gretap->device : IfName{}, doing);
+    if (!device) return pass_on(device);
+
+    Message request{RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL};
+    request.fixed_header<ifinfomsg>();
+    request.put_c_string(IFLA_IFNAME, link.name.str());
+    if (link.mac) request.put_bytes(IFLA_ADDRESS, {link.mac->data(), 6});
+    if (link.mtu && link.kind != LinkKind::Bridge) request.put_u32(IFLA_MTU, link.mtu->bytes());
+    put_info(request, link, *device);
+    if (auto created = route.change(request, doing); !created) {
+        Error error = created.error();
+        if (error.kind == Error::Kind::Unsupported) error.hint = package_hint(module_of(link.kind));
+        if (error.code == EINVAL && link.gretap && link.gretap->encap.type != GreEncap::Type::None) {
+            error.hint = "the encapsulation may be missing in this kernel: " +
+                         package_hint(link.kind == LinkKind::Gretap ? "fou" : "fou6");
+        }
+        return fail(std::move(error));
+    }
+    const auto marked = mark_created(route, link, doing);
+    if (!marked) (void)delete_by_name(route, link.name, doing);   // the first failure is the story
+    return marked;
+}
+
+Result<void> delete_link(Socket& route, const Link& link, std::string_view doing) {
+    const auto found = find_link(route, link.name, doing);
+    if (!found) return pass_on(found);
+    if (!is_the_same(link, found->link)) {
+        return fail(Error::Kind::Conflict, doing,
+                    "another link has taken this name (alias \"" + *found->link.alias + "\")");
+    }
+    Message request{RTM_DELLINK, 0};
+    request.fixed_header<ifinfomsg>().ifi_index = static_cast<int>(found->index);
+    return route.change(request, doing);
+}
+
+Result<void> change_link(Socket& route, const Link& to, std::string_view doing) {
+    const auto found = find_link(route, to.name, doing);
+    if (!found) return pass_on(found);
+    const auto device = index_or_zero(route, to.gretap ? to.gretap->device : IfName{}, doing);
+    if (!device) return pass_on(device);
+    const auto master = index_or_zero(route, to.master.value_or(IfName{}), doing);
+    if (!master) return pass_on(master);
+
+    if (to.gretap && to.gretap->pmtudisc && found->link.gretap && found->link.gretap->ignore_df) {
+        const auto cleared = clear_ignore_df(route, *found, *device, doing);
+        if (!cleared) return cleared;
+    }
+    Message request = change_request(*found, to, *device, *master);
+    const auto changed = route.change(request, doing);
+    const bool pin = to.kind == LinkKind::Bridge && to.mtu && to.mtu == found->link.mtu;
+    if (!changed || !pin) return changed;
+    return pin_bridge_mtu(route, found->index, *to.mtu, doing);
+}
+
+}  // namespace overlay::netlink

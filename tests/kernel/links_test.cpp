@@ -1,0 +1,158 @@
+// Bridges, enslaving, MTU, MAC and alias on a real kernel, judged by `ip` and `bridge`.
+
+#include "kernel/lab.hpp"
+
+using namespace overlay;
+using namespace overlay::test;
+
+TEST_SUITE("links on a kernel") {
+
+TEST_CASE("a bridge is created as asked, down, and reads back; deleting it leaves no trace") {
+    Lab lab;
+    Link wanted = bridge("br0");
+    wanted.bridge->stp = true;
+
+    lab.there_and_back(CreateLink{wanted}, [&] {
+        Link found = lab.link("br0");
+        CHECK(found.up == false);
+        CHECK(found.master == IfName{});
+        found.up.reset();
+        found.master.reset();
+        CHECK(found == wanted);
+        auto judged = ip_link("br0");
+        CHECK(judged["ifalias"] == "overlay:test:bridge");
+        CHECK(judged["address"] == "02:00:00:00:00:01");
+        CHECK(judged["mtu"] == 1500);
+        CHECK(judged["linkinfo"]["info_data"]["stp_state"] == 1);
+        CHECK(judged["linkinfo"]["info_data"]["mcast_snooping"] == 0);
+        CHECK(judged["linkinfo"]["info_data"]["vlan_filtering"] == 0);
+    });
+}
+
+TEST_CASE("a bridge keeps its MTU when a smaller port joins, 1500 included") {
+    for (const std::uint32_t mtu : {1500U, 1446U, 9000U}) {
+        CAPTURE(mtu);
+        Lab lab;
+        Link wanted = bridge("br0");
+        wanted.mtu = Mtu{mtu};
+        lab.execute(CreateLink{wanted});
+        lab.execute(CreateLink{gretap_over_gue("gt0")});
+        lab.execute(ChangeLink{{.name = if_name("gt0"), .mtu = Mtu{1446}},
+                               {.name = if_name("gt0"), .mtu = Mtu{1300}}});
+
+        lab.execute(ChangeLink{{.name = if_name("gt0"), .master = IfName{}},
+                               {.name = if_name("gt0"), .master = if_name("br0")}});
+
+        CHECK(ip_link("br0")["mtu"] == mtu);
+    }
+}
+
+TEST_CASE("a port joins its bridge and leaves it again") {
+    Lab lab;
+    lab.load({"ip_gre", "fou"});
+    lab.execute(CreateLink{bridge("br0")});
+    lab.execute(CreateLink{gretap_over_gue("gt0")});
+
+    lab.there_and_back(ChangeLink{{.name = if_name("gt0"), .master = IfName{}},
+                                  {.name = if_name("gt0"), .master = if_name("br0")}}, [&] {
+        CHECK(lab.link("gt0").master == if_name("br0"));
+        CHECK(json_of({"bridge", "-j", "link", "show", "dev", "gt0"})[0]["master"] == "br0");
+    });
+    CHECK_FALSE(ip_link("gt0").contains("master"));
+}
+
+TEST_CASE("each attribute of a link changes alone and changes back") {
+    Lab lab;
+    lab.execute(CreateLink{bridge("br0")});
+    const IfName name = if_name("br0");
+    const auto one = [&](Link from, Link to, const char* key, const nlohmann::json& expected) {
+        CAPTURE(key);
+        from.name = to.name = name;
+        lab.there_and_back(ChangeLink{from, to}, [&] {
+            auto judged = ip_link("br0");
+            judged.update(judged["linkinfo"]["info_data"]);
+            CHECK(judged.value(key, nlohmann::json{}) == expected);
+        });
+    };
+
+    one({.mac = mac("02:00:00:00:00:01")}, {.mac = mac("02:00:00:00:00:99")}, "address",
+        "02:00:00:00:00:99");
+    one({.mtu = Mtu{1500}}, {.mtu = Mtu{1400}}, "mtu", 1400);
+    one({.alias = "overlay:test:bridge"}, {.alias = "other"}, "ifalias", "other");
+    one({.bridge = BridgeAttributes{.stp = false}}, {.bridge = BridgeAttributes{.stp = true}},
+        "stp_state", 1);
+    one({.bridge = BridgeAttributes{.multicast_snooping = false}},
+        {.bridge = BridgeAttributes{.multicast_snooping = true}}, "mcast_snooping", 1);
+    one({.bridge = BridgeAttributes{.vlan_filtering = false}},
+        {.bridge = BridgeAttributes{.vlan_filtering = true}}, "vlan_filtering", 1);
+}
+
+TEST_CASE("an empty alias clears the mark") {
+    Lab lab;
+    lab.execute(CreateLink{bridge("br0")});
+
+    lab.there_and_back(ChangeLink{{.name = if_name("br0"), .alias = "overlay:test:bridge"},
+                                  {.name = if_name("br0"), .alias = ""}}, [&] {
+        CHECK_FALSE(ip_link("br0").contains("ifalias"));
+        CHECK(lab.link("br0").alias == "");
+    });
+}
+
+TEST_CASE("a link goes up and down") {
+    Lab lab;
+    lab.execute(CreateLink{bridge("br0")});
+    const ChangeLink up{{.name = if_name("br0"), .up = false}, {.name = if_name("br0"), .up = true}};
+
+    lab.execute(up);
+    CHECK(lab.link("br0").up == true);
+    CHECK(ip_link("br0").at("flags").dump().find("\"UP\"") != std::string::npos);
+    lab.execute(inverse(up));
+    CHECK(lab.link("br0").up == false);
+}
+
+TEST_CASE("what the kernel refuses comes back as an error that names our object") {
+    Lab lab;
+    lab.execute(CreateLink{bridge("br0")});
+
+    const Error twice = lab.refusal(CreateLink{bridge("br0")});
+    CHECK(twice.kind == Error::Kind::Conflict);
+    CHECK(twice.doing == "create link br0");
+    const Error missing = lab.refusal(ChangeLink{{.name = if_name("br7"), .mtu = Mtu{1400}},
+                                                 {.name = if_name("br7"), .mtu = Mtu{1300}}});
+    CHECK(missing.kind == Error::Kind::NotFound);
+    CHECK(missing.reason == "there is no link br7");
+    const Error mtu = lab.refusal(ChangeLink{{.name = if_name("br0"), .mtu = Mtu{1500}},
+                                             {.name = if_name("br0"), .mtu = Mtu{70'000}}});
+    CHECK(mtu.reason == "Invalid argument: mtu greater than device maximum");
+    const IfName name = if_name("br0");
+    const Error master = lab.refusal(ChangeLink{{.name = name, .master = IfName{}},
+                                                {.name = name, .master = name}});
+    CHECK(master.reason.find(": ") != std::string::npos);   // with the kernel's own words
+}
+
+TEST_CASE("a link that another has replaced is not deleted") {
+    Lab lab;
+    (void)output_of({"ip", "link", "add", "br0", "type", "bridge"});
+    (void)output_of({"ip", "link", "set", "br0", "alias", "somebody else"});
+
+    const Error error = lab.refusal(DeleteLink{bridge("br0")});
+
+    CHECK(error.kind == Error::Kind::Conflict);
+    CHECK(error.reason == "another link has taken this name (alias \"somebody else\")");
+    CHECK(ip_link("br0")["ifalias"] == "somebody else");
+}
+
+TEST_CASE("devices of every kind are reported, ours or not") {
+    Lab lab;
+    (void)output_of({"ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"});
+    (void)output_of({"ip", "link", "add", "d.0", "type", "dummy"});
+
+    const KernelState state = lab.snapshot();
+
+    CHECK(state.links.at(if_name("v0")).kind == LinkKind::Veth);
+    CHECK(state.links.at(if_name("d.0")).kind == LinkKind::Other);
+    CHECK(state.sysctls.contains("net.ipv4.conf.d/0.forwarding"));
+    CHECK(state.links.at(if_name("lo")).mtu == Mtu{65536});
+}
+
+}

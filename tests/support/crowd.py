@@ -1,0 +1,108 @@
+"""A namespace full of other people's things, as a Docker host with a few tunnels has them; and what of a view is
+theirs."""
+
+import copy
+
+from story import run
+
+ours = "overlay:"
+
+network = """
+ip link add docker0 type bridge stp_state 1; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+ip link add vm0 type veth peer name vm1; ip link set vm0 master docker0 up; ip link set vm1 up
+ip link add br-other type bridge; ip link set br-other mtu 1400 address 02:00:00:00:0f:01 up
+ip link add gre-other type gretap local 203.0.113.1 remote 198.51.100.99 key 9 ttl 3
+ip link set gre-other master br-other up
+ip link add wg-other type wireguard; ip addr add 10.200.0.1/24 dev wg-other
+wg genkey >/tmp/other.key
+wg set wg-other private-key /tmp/other.key listen-port 51999 fwmark 9 peer $(wg genkey | wg pubkey) \
+  allowed-ips 10.200.0.2/32,fd00:200::/64 endpoint 198.51.100.98:51820 persistent-keepalive 7
+ip link set wg-other up
+ip link add vx-other type vxlan id 7 dstport 4789 local 203.0.113.1 remote 198.51.100.97
+ip link set vx-other alias 'overlay is not a mark' up
+ip link add dum-other type dummy; ip link set dum-other up
+ip addr add 10.201.0.1/24 dev dum-other; ip addr add 10.201.0.2/24 dev dum-other
+ip addr add 10.201.1.1/24 dev dum-other noprefixroute
+ip addr add fd00:201::1/64 dev dum-other valid_lft 90000 preferred_lft 80000
+ip route add 10.202.0.0/24 via 10.201.0.9; ip route add 10.203.0.0/24 dev dum-other proto 79
+ip route add 10.204.0.0/24 via 10.201.0.9 metric 7 table 100; ip -6 route add fd00:204::/64 dev dum-other
+ip route add blackhole 10.205.0.0/16
+ip rule add from 10.201.0.0/24 lookup 100 priority 5000; ip -6 rule add fwmark 3 lookup 100
+modprobe fou; ip fou add port 7777 gue; ip fou add port 7778 ipproto 47
+"""
+
+firewall = """
+add table ip filter
+add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }
+add rule ip filter FORWARD iifname docker0 counter accept
+add table ip nat
+add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }
+add rule ip nat POSTROUTING oifname eth0 masquerade
+add table inet theirs
+add set inet theirs some { type ipv4_addr; elements = { 10.0.0.1, 10.0.0.2 }; }
+add chain inet theirs input { type filter hook input priority 0; }
+add rule inet theirs input ip saddr @some drop
+add table bridge theirs
+add chain bridge theirs passing { type filter hook forward priority 0; }
+add rule bridge theirs passing ether type arp accept
+add table netdev theirs
+add chain netdev theirs arriving { type filter hook ingress device dum-other priority 0; }
+add table inet overlay
+add chain inet overlay passing { type filter hook forward priority 0; }
+"""
+
+odd_sysctls = {
+    "net.ipv4.conf.docker0.forwarding": 1, "net.ipv6.conf.dum-other.forwarding": 1,
+    "net.ipv6.conf.br-other.accept_ra": 2, "net.ipv6.conf.vm1.disable_ipv6": 1,
+    "net.ipv4.conf.dum-other.rp_filter": 2, "net.ipv4.conf.all.accept_redirects": 0,
+    "net.bridge.bridge-nf-call-iptables": 1, "net.bridge.bridge-nf-call-ip6tables": 0,
+}
+
+
+def crowd(s, site):
+    """Fills the namespace; two UDP sockets of a program stay open until the story ends."""
+    run("modprobe", "br_netfilter")
+    site.sh(network + f"nft -f - <<'END'\n{firewall}\nEND\n" + "\n".join(
+        f"echo {value} >/proc/sys/{key.replace('.', '/')}" for key, value in odd_sysctls.items()))
+    udp_socket(s, site.namespace, 7779)
+    udp_socket(s, site.namespace, 7780, "::")
+
+
+def udp_socket(s, namespace, port, address="0.0.0.0"):
+    """Somebody's UDP socket; the process."""
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    process = s.start(*namespace.argv(
+        "/usr/bin/python3", "-c", f"import socket, time\ns = socket.socket(socket.{family}, "
+        f"socket.SOCK_DGRAM)\ns.bind(('{address}', {port}))\nprint('bound', flush=True)\ntime.sleep(900)"))
+    process.wait_for_output("bound")
+    return process
+
+
+def foreign(view, network, fou_ports=(), udp_ports=(), borrowed=()):
+    """The part of a view that is not ours, nor the file's to change: on borrowed links nothing but
+    their name is compared, forwarding and accept_ra are ours while we are here."""
+    out = copy.deepcopy(view)
+    own = {name for name, link in out["links"].items()
+           if link.get("ifalias", "").startswith(f"{ours}{network}:")}
+    gone = own | set(borrowed)
+    out["links"] = {name: link for name, link in out["links"].items() if name not in gone}
+    out["addresses"] = [each for each in out["addresses"] if each["dev"] not in gone]
+    # A router has an anycast address in each IPv6 subnet (RFC 4291 §2.6.1).
+    out["routes"] = [each for each in out["routes"]
+                     if each.get("dev") not in gone and each.get("type") != "anycast"]
+    out["fou"] = [each for each in out["fou"] if each["port"] not in fou_ports]
+    for part in ("fdb", "vlans"):
+        out[part] = [each for each in out[part] if each["ifname"] not in gone]
+    out["wireguard"] = [each for each in out["wireguard"] if each[0] not in own]
+    table = f"overlay_{network}"
+    out["nft"]["objects"] = [each for each in out["nft"]["objects"] if not any(
+        body.get("table" if kind != "table" else "name") == table for kind, body in each.items())]
+    out["nft"]["rules"] = {name: rules for name, rules in out["nft"]["rules"].items()
+                           if name.split()[1] != table}
+    out["offloads"] = {name: each for name, each in out["offloads"].items() if name not in gone}
+    out["udp"] = [each for each in out["udp"] if int(each.rsplit(":", 1)[1], 16) not in udp_ports]
+    out["sysctls"] = {key: value for key, value in out["sysctls"].items()
+                      if key.split("/")[3:4] != [] and key.split("/")[3] not in gone
+                      and key.rsplit("/", 1)[-1] not in
+                      ("forwarding", "mc_forwarding", "accept_redirects", "send_redirects")}
+    return out

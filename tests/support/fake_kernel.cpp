@@ -1,0 +1,194 @@
+// The model: each step's effect on the state, and the refusals that Linux has for it.
+
+#include "tests/support/fake_kernel.hpp"
+
+#include "topology/attributes.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+
+namespace overlay::test {
+
+namespace {
+
+tl::unexpected<Error> refuse(const Step& step, int code) {
+    return fail(Error::Kind::Failed, describe(step), "refused by the model", code);
+}
+
+}  // namespace
+
+Result<void> FakeKernel::execute(const Step& step) {
+    const bool refused = fail_at && calls == *fail_at;
+    ++calls;
+    if (refused && refusal == Refusal::Clean) return refuse(step, EIO);
+    auto result = carry_out(step);
+    if (refused && result) return refuse(step, EIO);
+    return result;
+}
+
+Result<void> FakeKernel::carry_out(const Step& step) {
+    return std::visit(
+        Overloaded{
+            [&](const LoadModule& s) -> Result<void> {
+                state.modules.insert(s.name);
+                return {};
+            },
+            [](const KeepModule&) -> Result<void> { return {}; },
+            [&](const ReplaceTable& s) { return replace_table(s); },
+            [&](const SetSysctl& s) -> Result<void> {
+                if (!state.sysctls.contains(s.key)) return refuse(step, ENOENT);
+                write_sysctl(s);
+                return {};
+            },
+            [&](const AddFouPort& s) { return add_fou_port(s); },
+            [&](const RemoveFouPort& s) -> Result<void> {
+                return state.fou_ports.erase(s.port) == 1 ? Result<void>{} : refuse(step, EINVAL);
+            },
+            [&](const CreateLink& s) { return create_link(s); },
+            [&](const DeleteLink& s) { return remove_link(s.link.name); },
+            [&](const ChangeLink& s) { return change(s); },
+            [&](const AddAddress& s) -> Result<void> {
+                if (!state.links.contains(s.address.link)) return refuse(step, ENODEV);
+                return state.addresses.insert(s.address).second ? Result<void>{}
+                                                                : refuse(step, EEXIST);
+            },
+            [&](const RemoveAddress& s) -> Result<void> {
+                return state.addresses.erase(s.address) == 1 ? Result<void>{}
+                                                             : refuse(step, EADDRNOTAVAIL);
+            },
+            [&](const AddRoute& s) { return add_route(s); },
+            [&](const RemoveRoute& s) -> Result<void> {
+                return state.routes.erase(s.route) == 1 ? Result<void>{} : refuse(step, ESRCH);
+            },
+            [&](const SetWireguard& s) -> Result<void> {
+                const auto device = state.wireguard.find(s.link);
+                if (device == state.wireguard.end()) return refuse(step, ENODEV);
+                device->second.public_key = s.to.public_key;
+                device->second.fwmark = s.to.fwmark;
+                if (s.to.listen_port) device->second.listen_port = s.to.listen_port;
+                return {};
+            },
+            [&](const SetPeer& s) -> Result<void> {
+                const auto device = state.wireguard.find(s.link);
+                if (device == state.wireguard.end()) return refuse(step, ENODEV);
+                if (s.to) {
+                    device->second.peers[s.peer] = *s.to;
+                } else {
+                    device->second.peers.erase(s.peer);
+                }
+                return {};
+            },
+            [&](const SetOffload& s) -> Result<void> {
+                if (!state.links.contains(s.key.link)) return refuse(step, ENODEV);
+                state.offloads[s.key] = s.to;
+                return {};
+            },
+        },
+        step);
+}
+
+Result<void> FakeKernel::replace_table(const ReplaceTable& s) {
+    const FirewallTable& named = s.to ? *s.to : *s.from;
+    std::erase_if(state.tables, [&](const FirewallTable& t) {
+        return t.family == named.family && t.name == named.name;
+    });
+    if (s.to) state.tables.push_back(*s.to);
+    std::sort(state.tables.begin(), state.tables.end(), [](const auto& a, const auto& b) {
+        return std::tie(a.family, a.name) < std::tie(b.family, b.name);
+    });
+    return {};
+}
+
+Result<void> FakeKernel::add_fou_port(const AddFouPort& s) {
+    for (const FouPort& p : state.fou_ports) {
+        if (p.family == s.port.family && p.port == s.port.port) return refuse(s, EADDRINUSE);
+    }
+    state.fou_ports.insert(s.port);
+    return {};
+}
+
+Result<void> FakeKernel::create_link(const CreateLink& s) {
+    if (state.links.contains(s.link.name)) return refuse(s, EEXIST);
+    Link link = s.link;
+    link.up = false;
+    link.master = IfName{};
+    state.links.emplace(link.name, link);
+    if (link.kind == LinkKind::Wireguard) state.wireguard[link.name].listen_port = 0;
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        for (const char* name : {"forwarding", "accept_ra"}) {
+            const auto from = state.sysctls.find(conf_sysctl(family, "default", name));
+            if (from == state.sysctls.end()) continue;
+            state.sysctls[conf_sysctl(family, link.name.str(), name)] = from->second;
+        }
+    }
+    return {};
+}
+
+Result<void> FakeKernel::add_route(const AddRoute& s) {
+    const auto device = state.links.find(s.route.device);
+    if (device == state.links.end()) return refuse(s, ENODEV);
+    if (!device->second.up.value_or(false)) return refuse(s, ENETDOWN);
+    for (const Route& r : state.routes) {
+        const bool same = r.destination == s.route.destination && r.table == s.route.table &&
+                          r.metric == s.route.metric;
+        if (same) return refuse(s, EEXIST);
+    }
+    state.routes.insert(s.route);
+    return {};
+}
+
+Result<void> FakeKernel::change(const ChangeLink& s) {
+    const auto found = state.links.find(s.to.name);
+    if (found == state.links.end()) return refuse(s, ENODEV);
+    Link& link = found->second;
+    if (s.to.master && !s.to.master->empty() && !state.links.contains(*s.to.master))
+        return refuse(s, ENODEV);
+    if (s.to.alias) link.alias = s.to.alias;
+    if (s.to.mac) link.mac = s.to.mac;
+    if (s.to.mtu) link.mtu = s.to.mtu;
+    if (s.to.master) link.master = s.to.master;
+    if (s.to.gretap) link.gretap = s.to.gretap;
+    if (s.to.bridge && link.bridge) {
+        if (s.to.bridge->stp) link.bridge->stp = s.to.bridge->stp;
+        if (s.to.bridge->multicast_snooping)
+            link.bridge->multicast_snooping = s.to.bridge->multicast_snooping;
+        if (s.to.bridge->vlan_filtering) link.bridge->vlan_filtering = s.to.bridge->vlan_filtering;
+    }
+    if (s.to.up) {
+        link.up = s.to.up;
+        if (!*s.to.up)
+            std::erase_if(state.routes, [&](const Route& r) { return r.device == link.name; });
+    }
+    return {};
+}
+
+Result<void> FakeKernel::remove_link(const IfName& name) {
+    if (state.links.erase(name) == 0) return refuse(DeleteLink{Link{.name = name}}, ENODEV);
+    std::erase_if(state.addresses, [&](const Address& a) { return a.link == name; });
+    std::erase_if(state.routes, [&](const Route& r) { return r.device == name; });
+    std::erase_if(state.offloads, [&](const auto& entry) { return entry.first.link == name; });
+    state.wireguard.erase(name);
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        state.sysctls.erase(conf_sysctl(family, name.str(), "forwarding"));
+        state.sysctls.erase(conf_sysctl(family, name.str(), "accept_ra"));
+    }
+    for (auto& [port, link] : state.links) {
+        if (link.master == name) link.master = IfName{};
+    }
+    return {};
+}
+
+/// conf.all.forwarding writes every interface and `default` (see SetSysctl).
+void FakeKernel::write_sysctl(const SetSysctl& s) {
+    state.sysctls[s.key] = s.to;
+    const auto all = s.key.find(".conf.all.forwarding");
+    if (all == std::string::npos) return;
+    const std::string prefix = s.key.substr(0, all) + ".conf.";
+    for (auto& [key, value] : state.sysctls) {
+        if (key.starts_with(prefix) && key.ends_with(".forwarding")) value = s.to;
+    }
+    for (const SysctlValue& side : s.cascade) state.sysctls[side.key] = side.to;
+}
+
+}  // namespace overlay::test

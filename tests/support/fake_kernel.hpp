@@ -1,0 +1,37 @@
+#pragma once
+// A model of the kernel for faults that a real one cannot be asked to produce at a chosen step. It rejects
+// what the real one rejects (a link that exists, an address on a missing link, a peer of a missing
+// device, a gateway that is not reachable), so that a wrong order of steps fails here, too.
+
+#include "topology/state.hpp"
+#include "topology/step.hpp"
+
+#include <cstddef>
+#include <optional>
+
+namespace overlay::test {
+
+class FakeKernel {
+  public:
+    explicit FakeKernel(KernelState initial) : state{std::move(initial)} {}
+
+    KernelState state;
+    std::optional<std::size_t> fail_at;    ///< the n-th execute() is refused …
+    enum class Refusal { Clean, TookEffect } refusal = Refusal::Clean;   ///< … before or after its effect
+    std::size_t calls = 0;
+
+    Result<void> execute(const Step& step);
+    Result<KernelState> snapshot() const { return state; }
+
+  private:
+    Result<void> carry_out(const Step& step);
+    Result<void> replace_table(const ReplaceTable& step);
+    Result<void> add_fou_port(const AddFouPort& step);
+    Result<void> create_link(const CreateLink& step);
+    Result<void> add_route(const AddRoute& step);
+    Result<void> change(const ChangeLink& step);
+    Result<void> remove_link(const IfName& name);
+    void write_sysctl(const SetSysctl& step);
+};
+
+}  // namespace overlay::test

@@ -1,0 +1,132 @@
+// Rules of meaning that a single golden file cannot show: that derived values are judged like
+// stated ones, and that a verdict does not depend on the order of the file.
+
+#include "topology/derive.hpp"
+#include "topology/topology.hpp"
+#include "topology/validate.hpp"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string>
+
+using namespace overlay;
+
+namespace {
+
+std::string read(const std::string& path) {
+    std::ifstream file{path, std::ios::binary};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+Topology example(const std::string& name) {
+    const std::string source = read(std::string{OVERLAY_SOURCE_DIR} + "/examples/" + name);
+    const ParsedFile file = parse_topology(source, name);
+    REQUIRE(file.topology);
+    return *file.topology;
+}
+
+/// A key that differs for each number.
+PublicKey key(std::uint8_t number) {
+    std::array<std::uint8_t, 32> bytes{};
+    bytes[0] = number;
+    return PublicKey::from_bytes(bytes.data());
+}
+
+std::vector<std::string> messages(const Topology& topology) {
+    std::vector<std::string> out;
+    for (const Diagnostic& found : validate(topology)) {
+        if (found.severity == Diagnostic::Severity::Error) out.push_back(found.message);
+    }
+    return out;
+}
+
+/// As many layer-3 spokes as wanted, named by numbers, all addresses derived.
+Topology crowd(int count, const char* hub_address) {
+    Topology out = example("smallest.json");
+    out.hub.wireguard->addresses = {{*IpPrefix::parse(hub_address), {}}};
+    const Node model = out.spokes[0];
+    out.spokes.clear();
+    for (int i = 0; i < count; ++i) {
+        Node spoke = model;
+        spoke.name = "s" + std::to_string(i);
+        spoke.links[0].public_key->value = key(static_cast<std::uint8_t>(i + 1));
+        out.spokes.push_back(spoke);
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_SUITE("validate") {
+
+    TEST_CASE("two derived addresses that collide are an error which says how to mend it") {
+        const Topology topology = crowd(2, "10.0.0.1/30");  // one address is left for two
+
+        const std::vector<Diagnostic> found = validate(topology);
+
+        REQUIRE(found.size() == 1);
+        CHECK(found[0].message.find(
+                  "10.0.0.2, the default here, is already the address of spokes.s0") == 0);
+        CHECK(found[0].hint == "both follow from names; state one of the two");
+    }
+
+    TEST_CASE("a hundred spokes find room in the derived network") {
+        Topology topology = crowd(100, "10.0.0.1/30");
+        topology.hub.wireguard->addresses.clear();
+        CHECK(messages(topology).empty());
+    }
+
+    TEST_CASE("derived MACs and keys of a company are all different") {
+        const Topology company = example("company.json");
+        std::set<std::uint32_t> keys;
+        std::set<MacAddress> macs;
+        std::size_t gretaps = 0;
+        for (const Node& spoke : company.spokes) {
+            const auto key = gre_key(company, spoke, spoke.links[0]);
+            if (!key) continue;
+            ++gretaps;
+            keys.insert(*key);
+            macs.insert(*link_mac(company, spoke, spoke.links[0], true));
+            macs.insert(*link_mac(company, spoke, spoke.links[0], false));
+        }
+        CHECK(gretaps == 13);
+        CHECK(keys.size() == 13);
+        CHECK(macs.size() == 26);
+    }
+
+    TEST_CASE("the later of two places is reported, whichever name comes first") {
+        const auto judge = [](const char* first, const char* second) {
+            std::string source = R"({ "version": 1, "network": "n",
+  "hub": { "name": "hub", "underlay": { "addresses": ["10.0.0.1"] }, "wireguard": {
+    "address": "10.9.0.1/24", "public_key": "JFcFDUEB0ZUVhUhfYPNT8Ma9FoeMVf2x03CYFyE5jTg=" } },
+  "spokes": {
+    "FIRST": { "link": { "type": "wireguard", "address": "10.9.0.2/24",
+      "public_key": "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6ZGA=" } },
+    "SECOND": { "link": { "type": "wireguard", "address": "10.9.0.2/24",
+      "public_key": "fgZdAIh6/KIzpTYZtjtirOKPAujfmCqumPb+F7XGzmM=" } } } }
+)";
+            source.replace(source.find("FIRST"), 5, first);
+            source.replace(source.find("SECOND"), 6, second);
+            return parse_topology(source, "t.json").diagnostics;
+        };
+        for (const auto& [first, second] : {std::pair{"a", "b"}, std::pair{"b", "a"}}) {
+            const std::vector<Diagnostic> found = judge(first, second);
+            REQUIRE(found.size() == 1);
+            CHECK(found[0].at.line == 7);
+            CHECK(found[0].path == std::string{"spokes."} + second + ".link.address");
+            CHECK(found[0].message == std::string{"10.9.0.2 is already the address of spokes."} +
+                                          first + " (t.json:5:54)");
+        }
+    }
+
+    TEST_CASE("the exit of a routed spoke asks nothing of the hub's bridge") {
+        CHECK(messages(example("exit.json")).empty());
+        Topology no_bridge = example("exit.json");
+        no_bridge.hub.bridge.reset();
+        std::erase_if(no_bridge.spokes, [](const Node& spoke) { return spoke.name == "site"; });
+        CHECK(messages(no_bridge).empty());
+    }
+}

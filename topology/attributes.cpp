@@ -1,0 +1,312 @@
+// Attributes by name. The names are those of `ip`, `wg`, `bridge` and `ethtool`.
+
+#include "topology/attributes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <type_traits>
+
+namespace overlay {
+
+namespace {
+
+using Changes = std::vector<AttributeChange>;
+
+std::string on_off(bool value) { return value ? "on" : "off"; }
+
+template <class T>
+std::string optional_text(const std::optional<T>& value) {
+    if (!value) return "";
+    if constexpr (std::is_same_v<T, bool>) {
+        return on_off(*value);
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        return *value;
+    } else {
+        return std::string{text(*value)};
+    }
+}
+
+class Lister {
+  public:
+    /// Always listed when the values differ.
+    void item(std::string name, std::string before, std::string after) {
+        if (before != after) out.push_back({std::move(name), std::move(before), std::move(after)});
+    }
+    Changes out;
+};
+
+// ---- links
+// ----------------------------------------------------------------------------------------
+
+std::string key_text(const std::optional<std::uint32_t>& key) {
+    return key ? std::to_string(*key) : "none";
+}
+
+std::string encap_text(const GreEncap& encap) {
+    switch (encap.type) {
+        case GreEncap::Type::None: return "none";
+        case GreEncap::Type::Fou: return "fou";
+        case GreEncap::Type::Gue: return "gue";
+    }
+    OVERLAY_UNREACHABLE("not an enumerator");
+}
+
+std::string limit_text(const std::optional<std::uint8_t>& limit) {
+    return limit ? std::to_string(*limit) : "none";
+}
+
+/// `one` is absent on the side where the link does not exist.
+void list_gretap(Lister& list, const GretapAttributes* a, const GretapAttributes* b) {
+    const auto both = [&](std::string name, auto&& value) {
+        list.item(std::move(name), a ? value(*a) : "", b ? value(*b) : "");
+    };
+    const bool ipv6 = (b ? b : a)->local.family() == Family::Ipv6;
+    const bool encap = (a && a->encap.type != GreEncap::Type::None) ||
+                       (b && b->encap.type != GreEncap::Type::None);
+    using G = GretapAttributes;
+    both("local", [](const G& g) { return text(g.local); });
+    both("remote", [](const G& g) { return text(g.remote); });
+    both("dev", [](const G& g) { return g.device.str(); });
+    both("ikey", [](const G& g) { return key_text(g.input.key); });
+    both("okey", [](const G& g) { return key_text(g.output.key); });
+    both("icsum", [](const G& g) { return on_off(g.input.checksum); });
+    both("ocsum", [](const G& g) { return on_off(g.output.checksum); });
+    both("iseq", [](const G& g) { return on_off(g.input.sequence); });
+    both("oseq", [](const G& g) { return on_off(g.output.sequence); });
+    both("ttl", [](const G& g) { return g.ttl == 0 ? "inherit" : std::to_string(g.ttl); });
+    both("tos", [](const G& g) { return std::to_string(g.tos); });
+    if (!ipv6) both("pmtudisc", [](const G& g) { return on_off(g.pmtudisc); });
+    if (!ipv6) both("ignore-df", [](const G& g) { return on_off(g.ignore_df); });
+    if (ipv6) both("encaplimit", [](const G& g) { return limit_text(g.encap_limit); });
+    if (ipv6) both("flowlabel", [](const G& g) { return std::to_string(g.flow_label); });
+    const bool marked = (a && a->fwmark != 0) || (b && b->fwmark != 0);
+    if (marked) both("fwmark", [](const G& g) { return std::to_string(g.fwmark); });
+    both("encap", [](const G& g) { return encap_text(g.encap); });
+    if (!encap) return;
+    both("encap-sport", [](const G& g) { return std::to_string(g.encap.source_port); });
+    both("encap-dport", [](const G& g) { return std::to_string(g.encap.destination_port); });
+    both("encap-csum", [](const G& g) { return on_off(g.encap.checksum); });
+    both("encap-csum6", [](const G& g) { return on_off(g.encap.checksum6); });
+    both("encap-remcsum", [](const G& g) { return on_off(g.encap.remote_checksum); });
+}
+
+void list_link(Lister& list, const Link& a, const Link& b) {
+    list.item("alias", optional_text(a.alias), optional_text(b.alias));
+    list.item("mac", optional_text(a.mac), optional_text(b.mac));
+    list.item("mtu", optional_text(a.mtu), optional_text(b.mtu));
+    const BridgeAttributes none;
+    const BridgeAttributes& before = a.bridge ? *a.bridge : none;
+    const BridgeAttributes& after = b.bridge ? *b.bridge : none;
+    list.item("stp", optional_text(before.stp), optional_text(after.stp));
+    list.item("mcast_snooping", optional_text(before.multicast_snooping),
+              optional_text(after.multicast_snooping));
+    list.item("vlan_filtering", optional_text(before.vlan_filtering),
+              optional_text(after.vlan_filtering));
+    if (a.gretap || b.gretap) {
+        list_gretap(list, a.gretap ? &*a.gretap : nullptr, b.gretap ? &*b.gretap : nullptr);
+    }
+    const auto master = [](const std::optional<IfName>& m) {
+        return !m ? "" : m->empty() ? "none" : m->str();
+    };
+    list.item("master", master(a.master), master(b.master));
+    list.item("up", optional_text(a.up), optional_text(b.up));
+}
+
+void list_kind(Lister& list, const Link& link, bool after) {
+    const std::string kind{text(link.kind)};
+    after ? list.item("type", "", kind) : list.item("type", kind, "");
+}
+
+// ---- the rest
+// -------------------------------------------------------------------------------------
+
+std::string prefixes_text(const std::set<IpPrefix>& prefixes) {
+    std::vector<std::string> parts;
+    for (const IpPrefix& prefix : prefixes) parts.push_back(text(prefix));
+    return fmt::format("{}", fmt::join(parts, ","));
+}
+
+std::string fingerprint_text(const Fingerprint& fingerprint) {
+    return fingerprint.is_none() ? "none" : "sha256:" + text(fingerprint).substr(0, 16);
+}
+
+void list_peer(Lister& list, const std::optional<WireguardPeer>& a,
+               const std::optional<WireguardPeer>& b) {
+    const auto both = [&](std::string name, auto&& value) {
+        list.item(std::move(name), a ? value(*a) : "", b ? value(*b) : "");
+    };
+    using P = WireguardPeer;
+    both("preshared-key", [](const P& p) { return fingerprint_text(p.preshared_key); });
+    both("endpoint", [](const P& p) { return p.endpoint ? text(*p.endpoint) : "none"; });
+    both("persistent-keepalive", [](const P& p) {
+        return p.keepalive_seconds == 0 ? "off" : std::to_string(p.keepalive_seconds);
+    });
+    both("allowed-ips", [](const P& p) { return prefixes_text(p.allowed_ips); });
+}
+
+std::string key_name(const PublicKey& key) { return key.is_zero() ? "none" : "of " + text(key); }
+
+void list_wireguard(Lister& list, const WireguardDevice& a, const WireguardDevice& b) {
+    list.item("private-key", key_name(a.public_key), key_name(b.public_key));
+    const auto port = [](const WireguardDevice& d) {
+        return d.listen_port ? std::to_string(*d.listen_port) : "";
+    };
+    if (b.listen_port) list.item("listen-port", port(a), port(b));
+    list.item("fwmark", std::to_string(a.fwmark), std::to_string(b.fwmark));
+}
+
+std::string route_text(const Route& route) {
+    std::string out = route.gateway ? "via " + text(*route.gateway) + " " : "";
+    out += fmt::format("dev {} table {} metric {} proto {}", route.device.str(), route.table,
+                       route.metric, route.protocol);
+    return out;
+}
+
+std::string address_text(const Address& address) {
+    std::string out = address.permanent ? "permanent" : "with a lifetime";
+    if (address.no_prefix_route) out += " noprefixroute";
+    return out;
+}
+
+std::string port_text(const FouPort& port) {
+    return port.type == GreEncap::Type::Gue ? "gue" : fmt::format("ipproto {}", port.ip_protocol);
+}
+
+/// One line per rule, so that a table's change reads as a change of rules.
+std::vector<std::string> table_lines(const std::optional<FirewallTable>& table) {
+    std::vector<std::string> out;
+    if (!table) return out;
+    for (const FirewallChain& chain : table->chains) {
+        out.push_back(fmt::format("chain {}: type {} hook {} priority {} policy {}", chain.name,
+                                  chain.type, chain.hook, chain.priority,
+                                  chain.accept ? "accept" : "drop"));
+        for (const FirewallRule& r : chain.rules) out.push_back(chain.name + ": " + rule_text(r));
+    }
+    for (const std::string& extra : table->extras) out.push_back("not ours: " + extra);
+    return out;
+}
+
+void list_table(Lister& list, const ReplaceTable& step) {
+    std::vector<std::string> before = table_lines(step.from);
+    const std::vector<std::string> after = table_lines(step.to);
+    for (const std::string& line : after) {
+        const auto same = std::find(before.begin(), before.end(), line);
+        if (same == before.end()) {
+            list.item("rule", "", line);
+        } else {
+            before.erase(same);
+        }
+    }
+    for (const std::string& line : before) list.item("rule", line, "");
+    if (list.out.empty()) list.item("rules", "in another order or with another mark", "as planned");
+}
+
+}  // namespace
+
+std::string rule_text(const FirewallRule& any) {
+    return std::visit(
+        Overloaded{
+            [](const rule::Masquerade& r) {
+                std::vector<std::string> sources;
+                for (const IpPrefix& source : r.sources) sources.push_back(text(source));
+                const std::string from =
+                    sources.empty() ? ""
+                                    : fmt::format(" ip saddr {{ {} }}", fmt::join(sources, ", "));
+                return fmt::format("oifname \"{}\" meta nfproto ipv4{} masquerade", r.out.str(),
+                                   from);
+            },
+            [](const rule::ClampMssToRoute&) {
+                return std::string{"tcp flags syn / syn,rst tcp option maxseg size set rt mtu"};
+            },
+            [](const rule::ClampMssToConstant& r) {
+                const bool in = r.direction == rule::ClampMssToConstant::Direction::In;
+                return fmt::format(
+                    "{} \"{}\" ether type {} tcp flags syn / syn,rst "
+                    "tcp option maxseg size set {}",
+                    in ? "iifname" : "oifname", r.port.str(),
+                    r.family == Family::Ipv4 ? "ip" : "ip6", r.mss);
+            },
+            [](const rule::DropDhcp& r) {
+                return fmt::format(
+                    "iifname \"{}\" ether type ip udp dport {{ 67, 68 }} counter drop",
+                    r.port.str());
+            },
+            [](const rule::DropRouterAdvertisement& r) {
+                return fmt::format(
+                    "iifname \"{}\" ether type ip6 icmpv6 type nd-router-advert "
+                    "counter drop",
+                    r.port.str());
+            },
+            [](const rule::Unknown& r) { return "not ours: " + r.json; },
+        },
+        any);
+}
+
+Changes attribute_changes(const Step& step) {
+    Lister list;
+    std::visit(
+        Overloaded{
+            [](const LoadModule&) {},
+            [](const KeepModule&) {},
+            [&](const ReplaceTable& s) { list_table(list, s); },
+            [&](const SetSysctl& s) {
+                list.item("value", s.from, s.to);
+                for (const SysctlValue& v : s.cascade) list.item("and " + v.key, v.from, v.to);
+            },
+            [&](const AddFouPort& s) { list.item("type", "", port_text(s.port)); },
+            [&](const RemoveFouPort& s) { list.item("type", port_text(s.port), ""); },
+            [&](const CreateLink& s) {
+                list_kind(list, s.link, true);
+                list_link(list, Link{}, s.link);
+            },
+            [&](const DeleteLink& s) { list_kind(list, s.link, false); },
+            [&](const ChangeLink& s) { list_link(list, s.from, s.to); },
+            [&](const AddAddress& s) { list.item("lifetime", "", address_text(s.address)); },
+            [&](const RemoveAddress& s) { list.item("lifetime", address_text(s.address), ""); },
+            [&](const AddRoute& s) { list.item("route", "", route_text(s.route)); },
+            [&](const RemoveRoute& s) { list.item("route", route_text(s.route), ""); },
+            [&](const SetWireguard& s) { list_wireguard(list, s.from, s.to); },
+            [&](const SetPeer& s) { list_peer(list, s.from, s.to); },
+            [&](const SetOffload& s) { list.item(s.key.feature, on_off(s.from), on_off(s.to)); },
+        },
+        step);
+    return std::move(list.out);
+}
+
+LinkDifference difference(const Link& desired, const Link& found) {
+    LinkDifference out{{.name = desired.name, .kind = desired.kind}, {}};
+    out.to = out.from;
+    const auto keep = [&](auto member) {
+        if (desired.*member && desired.*member != found.*member) {
+            out.from.*member = found.*member;
+            out.to.*member = desired.*member;
+        }
+    };
+    keep(&Link::alias);
+    keep(&Link::mac);
+    keep(&Link::mtu);
+    keep(&Link::up);
+    keep(&Link::master);
+    keep(&Link::gretap);
+    if (desired.bridge) {
+        BridgeAttributes from, to;
+        const BridgeAttributes now = found.bridge.value_or(BridgeAttributes{});
+        const auto keep_bridge = [&](auto member) {
+            if ((*desired.bridge).*member && (*desired.bridge).*member != now.*member) {
+                from.*member = now.*member;
+                to.*member = (*desired.bridge).*member;
+            }
+        };
+        keep_bridge(&BridgeAttributes::stp);
+        keep_bridge(&BridgeAttributes::multicast_snooping);
+        keep_bridge(&BridgeAttributes::vlan_filtering);
+        if (from != to) {
+            out.from.bridge = from;
+            out.to.bridge = to;
+        }
+    }
+    return out;
+}
+
+}  // namespace overlay

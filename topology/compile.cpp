@@ -1,0 +1,181 @@
+// From the network's file to one node's kernel state. Reads from the outside in: the underlay, the
+// bridge, each link's end on this node, WireGuard, routes, then what the kernel must be told as a
+// whole (forwarding, firewall, modules). The hub's end and the spoke's end of a link are derived
+// from the same lines by the same functions, so that they cannot disagree.
+
+#include "topology/compiler.hpp"
+#include "topology/firewall_intent.hpp"
+#include "topology/mtu.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+NodeIntent compile(const Topology& topology, const Node& node, const PresharedKeys& keys) {
+    return Compiler{topology, node, keys}.run();
+}
+
+Compiler::Compiler(const Topology& topology, const Node& node, const PresharedKeys& keys)
+    : topology_{topology}, node_{node}, keys_{keys} {
+    out_.network = topology.network;
+    out_.node = node.name;
+}
+
+NodeIntent Compiler::run() {
+    for (const Node& spoke : topology_.spokes) {
+        if (!node_.is_hub && spoke.name != node_.name) continue;
+        for (const LinkSpec& link : spoke.links) ends_.push_back({spoke, link});
+    }
+    bridge();
+    for (const End& end : ends_) tunnel(end);
+    node_.is_hub ? hub_wireguard() : spoke_wireguard();
+    routed_networks();
+    if (node_.exit && node_.exit->value) exit_through_hub();
+    sysctls();
+    add_firewall(topology_, node_, out_);
+    modules();
+    return std::move(out_);
+}
+
+std::string Compiler::here(std::string_view key) const {
+    return node_.is_hub ? fmt::format("hub.{}", key) : fmt::format("spokes.{}.{}", node_.name, key);
+}
+
+std::string Compiler::mark(std::string_view id) const {
+    return ownership_mark(topology_.network, id);
+}
+
+Link& Compiler::own_link(Link link, Span at, std::string path) {
+    link.up = true;
+    origin(CreateLink{link}, at, std::move(path));
+    return out_.desired.links.insert_or_assign(link.name, std::move(link)).first->second;
+}
+
+void Compiler::address(const IfName& link, const Located<IpPrefix>& prefix, std::string path) {
+    const Address value{link, prefix.value, true, false};
+    out_.desired.addresses.insert(value);
+    origin(AddAddress{value}, prefix.at, std::move(path));
+}
+
+void Compiler::route(Route value, Span at, std::string path) {
+    if (value.destination.family() == Family::Ipv6) value.metric = 1024;
+    out_.desired.routes.insert(value);
+    origin(AddRoute{value}, at, std::move(path));
+}
+
+// ---- bridge -----------------------------------------------------------------------------------
+
+void Compiler::bridge() {
+    if (!node_.bridge) return;
+    const BridgeSpec& spec = *node_.bridge;
+    Link link{.name = spec.name.value, .kind = LinkKind::Bridge};
+    link.mtu = bridge_mtu(topology_, node_);
+    if (spec.existing.value) {
+        out_.borrowed.insert(link.name);
+        origin(CreateLink{link}, spec.at, here("bridge"));
+        out_.desired.links.emplace(link.name, link);
+    } else {
+        link.alias = mark("bridge");
+        link.mac = bridge_mac(topology_, node_);
+        // With VLAN filtering, untagged frames of a port without a PVID would vanish: never wanted.
+        link.bridge = BridgeAttributes{spec.stp.value, spec.multicast_snooping.value, false};
+        own_link(link, spec.at, here("bridge"));
+    }
+    for (const auto& prefix : spec.addresses) address(link.name, prefix, here("bridge.addresses"));
+    for (const auto& port : spec.ports) borrow_port(port.value, port.at, here("bridge.ports"));
+    if (node_.underlay.in_bridge.value) {
+        const auto& uplink = *node_.underlay.interface;
+        borrow_port(uplink.value, uplink.at, here("underlay.interface"));
+        out_.uplink_move = UplinkMove{uplink.value, link.name};
+    }
+}
+
+void Compiler::borrow_port(const IfName& name, Span at, std::string path) {
+    Link link{.name = name};
+    link.master = node_.bridge->name.value;
+    link.up = true;
+    out_.borrowed.insert(name);
+    origin(CreateLink{link}, at, std::move(path));
+    out_.desired.links.insert_or_assign(name, link);
+}
+
+// ---- the Ethernet tunnels ---------------------------------------------------------------------
+
+void Compiler::tunnel(const End& end) {
+    const LinkSpec& spec = end.link;
+    if (spec.type.value == LinkType::Wireguard) return;
+    Link link{.name = node_.is_hub ? hub_interface(topology_, end.spoke, spec)
+                                   : spoke_interface(topology_, end.spoke, spec)};
+    link.gretap = gretap(end);
+    link.kind =
+        link.gretap->local.family() == Family::Ipv4 ? LinkKind::Gretap : LinkKind::Ip6gretap;
+    link.alias = mark(link_id(end.spoke, spec));
+    link.mtu = link_mtu(topology_, end.spoke, spec);
+    link.mac = link_mac(topology_, end.spoke, spec, node_.is_hub);
+    const bool bridged =
+        node_.is_hub ? hub_end_is_bridged(topology_, spec) : spoke_end_is_bridged(end.spoke, spec);
+    link.master = bridged ? node_.bridge->name.value : IfName{};
+    const std::string path = link_path(end.spoke, spec);
+    own_link(link, spec.at, path);
+    const Offload& offload = node_.is_hub ? spec.hub_offload : spec.offload;
+    for (const auto& [feature, value] : offload.features) {
+        out_.desired.offloads[{link.name, feature}] = value.value;
+        origin(SetOffload{{link.name, feature}}, value.at, path + ".offload." + feature);
+    }
+    if (!node_.is_hub && !bridged) {
+        for (const auto& prefix : node_.addresses) address(link.name, prefix, here("addresses"));
+    }
+}
+
+GretapAttributes Compiler::gretap(const End& end) {
+    const LinkSpec& spec = end.link;
+    GretapAttributes out;
+    out.ttl = spec.ttl.value;
+    out.input.key = out.output.key = gre_key(topology_, end.spoke, spec);
+    if (spec.type.value == LinkType::GretapGue) {
+        gue(end, out);
+        return out;
+    }
+    const auto [hub, spoke] = tunnel_pair(end);
+    out.local = node_.is_hub ? hub : spoke;
+    out.remote = node_.is_hub ? spoke : hub;
+    return out;
+}
+
+/// The hub's and the spoke's address inside WireGuard, of one family: IPv4 where both have it.
+std::pair<IpAddress, IpAddress> Compiler::tunnel_pair(const End& end) const {
+    const auto hub = hub_tunnel_addresses(topology_);
+    const auto spoke = spoke_tunnel_addresses(topology_, end.spoke, end.link);
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const auto of_family = [&](const IpPrefix& p) { return p.family() == family; };
+        const auto h = std::find_if(hub.begin(), hub.end(), of_family);
+        const auto s = std::find_if(spoke.begin(), spoke.end(), of_family);
+        if (h != hub.end() && s != spoke.end()) return {h->address(), s->address()};
+    }
+    OVERLAY_UNREACHABLE("validate() demands a common family");
+}
+
+void Compiler::gue(const End& end, GretapAttributes& out) {
+    const LinkSpec& spec = end.link;
+    const Family family = underlay_family(topology_, spec);
+    const auto hub = hub_underlay_address(topology_, spec);
+    const std::uint16_t hub_port = topology_.hub.gue->port.value;
+    const std::uint16_t spoke_port = spoke_gue_port(topology_, spec);
+    const auto seen = spoke_gue_endpoint(topology_, end.spoke, spec);
+    OVERLAY_ASSERT(hub && seen);  // validate() demands both
+    out.local = node_.is_hub ? *hub : *spoke_underlay_address(topology_, end.spoke, spec);
+    out.remote = node_.is_hub ? seen->address : *hub;
+    out.encap.type = GreEncap::Type::Gue;
+    // Pinned, so that a NAT sees one mapping and replies come back on it.
+    out.encap.source_port = node_.is_hub ? hub_port : spoke_port;
+    out.encap.destination_port = node_.is_hub ? seen->port : hub_port;
+    (family == Family::Ipv4 ? out.encap.checksum : out.encap.checksum6) = spec.udp_checksum.value;
+    const FouPort port{.family = family, .port = out.encap.source_port};
+    out_.desired.fou_ports.insert(port);
+    origin(AddFouPort{port}, node_.is_hub ? topology_.hub.gue->at : spec.at,
+           node_.is_hub ? "hub.gue" : link_path(end.spoke, spec));
+}
+
+}  // namespace overlay

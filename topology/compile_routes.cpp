@@ -1,0 +1,143 @@
+// Routes of ours: to LANs behind layer-3 spokes, from bridged sites to those, and half-defaults
+// when a site leaves through the hub.
+
+#include "topology/compiler.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace overlay {
+
+/// Networks that a layer-3 spoke reaches through the hub: the hub's LANs and bridge, and the
+/// LANs of the other layer-3 spokes.
+std::vector<Located<IpPrefix>> Compiler::behind_hub() const {
+    std::vector<Located<IpPrefix>> out;
+    for (const auto& lan : topology_.hub.lan) out.push_back({lan.value.network(), lan.at});
+    if (topology_.hub.bridge) {
+        for (const auto& prefix : topology_.hub.bridge->addresses) {
+            out.push_back({prefix.value.network(), prefix.at});
+        }
+    }
+    for (const Node& other : topology_.spokes) {
+        if (other.name == node_.name || !routed_link(other)) continue;
+        for (const auto& lan : other.lan) out.push_back({lan.value.network(), lan.at});
+    }
+    return out;
+}
+
+const LinkSpec* Compiler::routed_link(const Node& spoke) {
+    for (const LinkSpec& link : spoke.links) {
+        if (link.type.value == LinkType::Wireguard) return &link;
+    }
+    return nullptr;
+}
+
+void Compiler::routed_networks() {
+    if (node_.is_hub) {
+        for (const End& end : ends_) {
+            if (end.link.type.value != LinkType::Wireguard) continue;
+            for (const auto& lan : end.spoke.lan) {
+                route({.destination = lan.value.network(),
+                       .gateway = {},
+                       .device = topology_.hub.wireguard->interface.value},
+                      lan.at, fmt::format("spokes.{}.lan", end.spoke.name));
+            }
+        }
+        return;
+    }
+    if (const LinkSpec* link = routed_link(node_)) {
+        const IfName device = spoke_wireguard_interface(topology_, node_, *link);
+        for (const auto& prefix : behind_hub()) {
+            // Its other link may be a port of the common Ethernet, which is nearer.
+            if (is_connected(prefix.value)) continue;
+            route({.destination = prefix.value, .gateway = {}, .device = device}, prefix.at,
+                  link_path(node_, *link));
+        }
+    } else {
+        routes_to_routed_spokes();
+    }
+}
+
+/// An address of ours brings the route to this network by itself.
+bool Compiler::is_connected(const IpPrefix& network) const {
+    return std::any_of(out_.desired.addresses.begin(), out_.desired.addresses.end(),
+                       [&](const Address& own) { return own.prefix.network() == network; });
+}
+
+/// A bridged site reaches the layer-3 spokes through the hub's address in the bridge.
+void Compiler::routes_to_routed_spokes() {
+    std::vector<Located<IpPrefix>> targets;
+    for (const Node& other : topology_.spokes) {
+        if (!routed_link(other)) continue;
+        for (const auto& lan : other.lan) targets.push_back({lan.value.network(), lan.at});
+        for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
+            targets.push_back({prefix.network(), other.at});
+        }
+    }
+    for (const auto& target : targets) {
+        const auto via = hub_on_our_ethernet(target.value.family());
+        if (!via || is_connected(target.value)) continue;
+        route({.destination = target.value, .gateway = via->first, .device = via->second},
+              target.at, here("link"));
+    }
+}
+
+/// The hub's bridge address on our segment, and our interface there; needs an address of our
+/// own in it.
+std::optional<std::pair<IpAddress, IfName>> Compiler::hub_on_our_ethernet(Family family) const {
+    if (!topology_.hub.bridge) return std::nullopt;
+    for (const auto& hub : topology_.hub.bridge->addresses) {
+        if (hub.value.family() != family) continue;
+        for (const Address& own : out_.desired.addresses) {
+            const auto link = out_.desired.links.find(own.link);
+            const bool ethernet =
+                link != out_.desired.links.end() && link->second.kind != LinkKind::Wireguard;
+            if (ethernet && own.prefix.contains(hub.value.address())) {
+                return std::pair{hub.value.address(), own.link};
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+/// Half-default routes through the hub, so that the foreign default route is never touched, and
+/// the hub's own underlay address kept on the old gateway.
+void Compiler::exit_through_hub() {
+    const Span at = node_.exit->at;
+    const LinkSpec* link = routed_link(node_);
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const auto via = link ? exit_by_wireguard(*link, family) : hub_on_our_ethernet(family);
+        if (!via) continue;
+        const auto halves = family == Family::Ipv4 ? std::array{"0.0.0.0/1", "128.0.0.0/1"}
+                                                   : std::array{"::/1", "8000::/1"};
+        for (const char* half : halves) {
+            Route value{
+                .destination = *IpPrefix::parse(half), .gateway = {}, .device = via->second};
+            if (!link) value.gateway = via->first;
+            route(value, at, here("exit"));
+        }
+    }
+    for (const LinkSpec& each : node_.links) {
+        const auto hub = hub_underlay_address(topology_, each);
+        OVERLAY_ASSERT(hub);
+        PinnedHost pin{*hub, {}, {}, {at, here("exit")}};
+        if (node_.underlay.interface) pin.device = node_.underlay.interface->value;
+        for (const auto& gateway : node_.underlay.gateways) {
+            if (gateway.value.family() == hub->family()) pin.gateway = gateway.value;
+        }
+        out_.pinned.push_back(pin);
+    }
+}
+
+std::optional<std::pair<IpAddress, IfName>> Compiler::exit_by_wireguard(const LinkSpec& link,
+                                                                        Family family) const {
+    for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, link)) {
+        if (prefix.family() != family) continue;
+        return std::pair{prefix.address(), spoke_wireguard_interface(topology_, node_, link)};
+    }
+    return std::nullopt;
+}
+
+}  // namespace overlay

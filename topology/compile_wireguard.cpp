@@ -1,0 +1,141 @@
+// A node's WireGuard devices and peers, and the files that hold their secrets. The hub has one
+// device for all its spokes; a spoke has one per link.
+
+#include "topology/compiler.hpp"
+#include "topology/mtu.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+void Compiler::hub_wireguard() {
+    const auto& spec = topology_.hub.wireguard;
+    const bool used = std::any_of(ends_.begin(), ends_.end(), [](const End& end) {
+        return end.link.type.value != LinkType::GretapGue;
+    });
+    if (!spec || !used) return;
+    const IfName name = spec->interface.value;
+    Link link{.name = name, .kind = LinkKind::Wireguard, .alias = mark("wireguard")};
+    link.mtu = hub_wireguard_mtu(topology_);
+    own_link(link, spec->at, "hub.wireguard");
+    WireguardDevice device{.public_key = spec->public_key.value,
+                           .listen_port = spec->listen_port.value};
+    for (const End& end : ends_) {
+        if (end.link.type.value == LinkType::GretapGue) continue;
+        device.peers.emplace(end.link.public_key->value, peer_at_hub(end));
+        preshared_file(name, end.link.public_key->value, end.link);
+        origin(SetPeer{name, end.link.public_key->value, {}, {}}, end.link.at,
+               link_path(end.spoke, end.link));
+    }
+    wireguard_device(name, std::move(device), spec->private_key_file);
+    const Span at = spec->addresses.empty() ? spec->at : spec->addresses.front().at;
+    for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
+        address(name, {prefix, at}, "hub.wireguard.address");
+    }
+}
+
+void Compiler::spoke_wireguard() {
+    for (const End& end : ends_) {
+        if (end.link.type.value == LinkType::GretapGue) continue;
+        const IfName name = spoke_wireguard_interface(topology_, node_, end.link);
+        const std::string path = link_path(node_, end.link);
+        Link link{.name = name, .kind = LinkKind::Wireguard};
+        link.alias = mark(link_id(node_, end.link) + ".wireguard");
+        link.mtu = end.link.type.value == LinkType::Wireguard
+                       ? link_mtu(topology_, node_, end.link)
+                       : spoke_wireguard_mtu(topology_, node_, end.link);
+        own_link(link, end.link.at, path);
+        WireguardDevice device{.public_key = end.link.public_key->value};
+        if (end.link.listen_port) device.listen_port = end.link.listen_port->value;
+        const PublicKey hub = topology_.hub.wireguard->public_key.value;
+        device.peers.emplace(hub, hub_at_spoke(end));
+        preshared_file(name, hub, end.link);
+        origin(SetPeer{name, hub, {}, {}}, end.link.at, path);
+        wireguard_device(name, std::move(device),
+                         {private_key_file(topology_, end.link), end.link.at});
+        const Span at = end.link.addresses.empty() ? end.link.at : end.link.addresses.front().at;
+        for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, end.link)) {
+            address(name, {prefix, at}, path + ".address");
+        }
+    }
+}
+
+void Compiler::wireguard_device(const IfName& name, WireguardDevice device,
+                                const Located<std::string>& key) {
+    out_.private_key_files[name] = key.value;
+    origin(SetWireguard{name, {}, {}}, key.at, here("private_key_file"));
+    out_.desired.wireguard.emplace(name, std::move(device));
+}
+
+WireguardPeer Compiler::peer_at_hub(const End& end) {
+    WireguardPeer peer{.preshared_key = preshared(end.link)};
+    if (end.link.endpoint) peer.endpoint = end.link.endpoint->value;
+    for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, end.spoke, end.link)) {
+        peer.allowed_ips.insert(IpPrefix::host(prefix.address()));
+    }
+    if (end.link.type.value == LinkType::Wireguard) {
+        for (const auto& lan : end.spoke.lan) peer.allowed_ips.insert(lan.value.network());
+    }
+    return peer;
+}
+
+WireguardPeer Compiler::hub_at_spoke(const End& end) {
+    const auto hub = hub_underlay_address(topology_, end.link);
+    OVERLAY_ASSERT(hub);
+    WireguardPeer peer{.preshared_key = preshared(end.link)};
+    peer.endpoint = Endpoint{*hub, topology_.hub.wireguard->listen_port.value};
+    peer.keepalive_seconds = end.link.keepalive_seconds.value;
+    for (const auto& prefix : end.link.allowed_ips) peer.allowed_ips.insert(prefix.value.network());
+    if (!end.link.allowed_ips.empty()) return peer;
+    for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
+        peer.allowed_ips.insert(end.link.type.value == LinkType::Wireguard
+                                    ? prefix.network()
+                                    : IpPrefix::host(prefix.address()));
+    }
+    if (end.link.type.value != LinkType::Wireguard) return peer;
+    for (const auto& prefix : behind_hub()) peer.allowed_ips.insert(prefix.value);
+    if (node_.exit && node_.exit->value) {
+        for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, end.link)) {
+            const auto any = prefix.family() == Family::Ipv4 ? "0.0.0.0/0" : "::/0";
+            peer.allowed_ips.insert(*IpPrefix::parse(any));
+        }
+    }
+    return peer;
+}
+
+void Compiler::preshared_file(const IfName& device, const PublicKey& peer, const LinkSpec& link) {
+    if (!link.preshared_key_file) return;
+    out_.preshared_key_files[{device, peer}] = link.preshared_key_file->value;
+}
+
+Fingerprint Compiler::preshared(const LinkSpec& link) {
+    if (!link.preshared_key_file) return {};
+    const auto known = keys_.find(link.preshared_key_file->value);
+    return known == keys_.end() ? Fingerprint{} : known->second;
+}
+
+std::string private_key_file(const Topology& topology, const LinkSpec& link) {
+    return link.private_key_file ? link.private_key_file->value
+                                 : fmt::format("/etc/overlay/{}.key", topology.network);
+}
+
+SecretFiles secret_files(const Topology& topology, const Node& node) {
+    SecretFiles out;
+    if (node.is_hub && node.wireguard) out.private_keys.push_back(node.wireguard->private_key_file);
+    for (const Node& spoke : topology.spokes) {
+        if (!node.is_hub && spoke.name != node.name) continue;
+        for (const LinkSpec& link : spoke.links) {
+            if (link.type.value == LinkType::GretapGue) continue;
+            if (!node.is_hub) {
+                const Span at = link.private_key_file ? link.private_key_file->at : link.at;
+                out.private_keys.push_back({private_key_file(topology, link), at});
+            }
+            if (link.preshared_key_file) out.preshared_keys.push_back(*link.preshared_key_file);
+        }
+    }
+    return out;
+}
+
+}  // namespace overlay

@@ -1,0 +1,73 @@
+#pragma once
+// JSON text as a tree that knows where each key and value stands. nlohmann's SAX parser is the
+// lexer; we add the places, the limits that keep a hostile file from costing time or memory, and
+// messages of our own.
+//
+// Refused here: what is not JSON, not UTF-8, not an integer where a number stands, said twice in
+// one object, or too big. What the keys mean is parse.cpp's business.
+
+#include "topology/diagnostic.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace overlay {
+
+struct JsonMember;
+
+struct JsonValue {
+    enum class Kind {
+        Null,
+        Boolean,
+        Integer,
+        String,
+        Array,
+        Object,
+        Refused,  ///< a number that is no 64-bit integer: reported already, say nothing more
+    };
+    Kind kind = Kind::Null;
+    Span at;  ///< of the whole token; of the bracket for arrays and objects
+    bool boolean = false;
+    std::int64_t integer = 0;
+    std::string string;
+    std::vector<JsonValue> elements;  ///< of an array
+    std::vector<JsonMember> members;  ///< of an object, in order of the file, each key once
+
+    [[nodiscard]] const JsonMember* find(std::string_view key) const;
+};
+
+struct JsonMember {
+    std::string key;
+    Span key_at;
+    JsonValue value;
+};
+
+/// A file with more findings is mended faster from the first ones; and a hostile one costs no more.
+inline constexpr std::size_t max_findings = 200;
+
+struct JsonLimits {
+    std::size_t file_bytes = 4U << 20U;
+    std::size_t depth = 32;
+    std::size_t members = 4096;  ///< of one object or array
+    std::size_t values = 65536;  ///< in the whole file
+    std::size_t string_bytes = 4096;
+};
+
+struct JsonDocument {
+    std::optional<JsonValue> root;  ///< absent when the text is not JSON
+    std::vector<Diagnostic> diagnostics;
+};
+
+/// Linear in the size of the text, without recursion. Stops at the first syntax error or broken
+/// limit; duplicate keys and numbers that are no integers are collected.
+[[nodiscard]] JsonDocument parse_json(std::string_view source, std::string_view file_name,
+                                      const JsonLimits& limits = {});
+
+/// "an object", "a string", …
+[[nodiscard]] std::string_view text(JsonValue::Kind kind);
+
+}  // namespace overlay

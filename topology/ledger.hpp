@@ -1,0 +1,42 @@
+#pragma once
+// What we must remember because the kernel has no place for a mark: FOU ports, sysctls and offloads with
+// their former values, addresses and routes that we added, what we changed on borrowed links. Written to
+// disk before the first change of an apply (as the union of what was and what will be) and after the last.
+
+#include "topology/state.hpp"
+
+#include <map>
+#include <set>
+#include <string>
+
+namespace overlay {
+
+/// A value that was not ours before. It is put back only while it still is what we made it.
+template <class T>
+struct Former {
+    T before{};
+    T ours{};
+    /// Not empty: changed as a side effect of this sysctl, and put back together with it.
+    std::string cause;
+    friend bool operator==(const Former&, const Former&) = default;
+};
+
+struct Ledger {
+    std::string network;
+    std::string node;
+    std::set<IfName> links;                             ///< that we made; backs up the alias
+    std::set<FouPort> fou_ports;
+    std::set<FoundTable> tables;
+    std::set<Address> addresses;                        ///< that we added
+    std::set<Route> routes;                             ///< that we added
+    std::map<std::string, Former<std::string>> sysctls;
+    std::map<OffloadKey, Former<bool>> offloads;
+    std::map<IfName, Former<Link>> borrowed;            ///< just the attributes that we changed
+    std::set<Address> moved_addresses;                  ///< of the uplink, as they were there
+    std::set<Route> moved_routes;
+
+    [[nodiscard]] bool is_empty() const;
+    friend bool operator==(const Ledger&, const Ledger&) = default;
+};
+
+}  // namespace overlay

@@ -1,0 +1,211 @@
+// The way of a plan: fill in what only the found state knows (the old gateway, the uplink's own MAC
+// and addresses), compare object by object, sort by phase. A stable sort keeps the order of
+// discovery within a phase, so that equal input gives an equal plan.
+
+#include "topology/plan.hpp"
+
+#include "topology/derive.hpp"
+#include "topology/planner.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+namespace {
+
+/// Proto "kernel": connected routes come and go with their addresses (rtnetlink.h, RTPROT_KERNEL).
+constexpr std::uint8_t protocol_kernel = 2;
+constexpr std::uint8_t protocol_ra = 9;
+
+const Route* default_route(const KernelState& found, Family family, const IfName& device) {
+    const Route* best = nullptr;
+    for (const Route& route : found.routes) {
+        const bool is_default =
+            route.destination.length() == 0 && route.destination.family() == family;
+        if (!is_default || !route.gateway || route.table != 254) continue;
+        if (!device.empty() && route.device != device) continue;
+        if (best == nullptr || route.metric < best->metric) best = &route;
+    }
+    return best;
+}
+
+}  // namespace
+
+std::string_view text(Impact impact) {
+    switch (impact) {
+        case Impact::Live: return "live";
+        case Impact::Flap: return "flap";
+        case Impact::Recreate: return "recreate";
+        case Impact::SessionLoss: return "session-loss";
+    }
+    OVERLAY_UNREACHABLE("not an enumerator");
+}
+
+bool is_marked(const Link& link, std::string_view network) {
+    return link.alias && link.alias->starts_with(ownership_mark(network, ""));
+}
+
+bool Ledger::is_empty() const {
+    Ledger nothing;
+    nothing.network = network;
+    nothing.node = node;
+    return *this == nothing;
+}
+
+Plan plan(const NodeIntent& intent, const KernelState& found, const Ledger& ledger) {
+    return Planner{intent, found, ledger}.run();
+}
+
+Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger)
+    : intent_{intent}, found_{found}, ledger_{ledger}, desired_{intent.desired} {
+    plan_.ledger_after = ledger;
+    plan_.ledger_after.network = intent.network;
+    plan_.ledger_after.node = intent.node;
+    plan_.notes = intent.notes;
+}
+
+Plan Planner::run() {
+    resolve_uplink_move();
+    resolve_pins();
+    links();
+    modules();
+    tables();
+    sysctls();
+    fou_ports();
+    wireguard();
+    offloads();
+    addresses();
+    routes();
+    count_foreign();
+    std::stable_sort(plan_.steps.begin(), plan_.steps.end(),
+                     [](const PlannedStep& a, const PlannedStep& b) { return a.phase < b.phase; });
+    Ledger during = plan_.ledger_after;  // while steps run, both may be true
+    during.links.insert(ledger_.links.begin(), ledger_.links.end());
+    during.fou_ports.insert(ledger_.fou_ports.begin(), ledger_.fou_ports.end());
+    during.tables.insert(ledger_.tables.begin(), ledger_.tables.end());
+    during.addresses.insert(ledger_.addresses.begin(), ledger_.addresses.end());
+    during.routes.insert(ledger_.routes.begin(), ledger_.routes.end());
+    during.sysctls.insert(ledger_.sysctls.begin(), ledger_.sysctls.end());
+    during.offloads.insert(ledger_.offloads.begin(), ledger_.offloads.end());
+    during.borrowed.insert(ledger_.borrowed.begin(), ledger_.borrowed.end());
+    during.moved_addresses.insert(ledger_.moved_addresses.begin(), ledger_.moved_addresses.end());
+    during.moved_routes.insert(ledger_.moved_routes.begin(), ledger_.moved_routes.end());
+    plan_.ledger_during = std::move(during);
+    return std::move(plan_);
+}
+
+/// A pinned host's gateway comes from the file, else from a pin that we made before, else from the
+/// default route that is found.
+void Planner::resolve_pins() {
+    for (const PinnedHost& pin : intent_.pinned) {
+        Route route{
+            .destination = IpPrefix::host(pin.host), .gateway = pin.gateway, .device = pin.device};
+        if (pin.host.family() == Family::Ipv6) route.metric = 1024;
+        const auto made =
+            std::find_if(ledger_.routes.begin(), ledger_.routes.end(),
+                         [&](const Route& r) { return r.destination == route.destination; });
+        if (!route.gateway || route.device.empty()) {
+            const Route* from = default_route(found_, pin.host.family(), pin.device);
+            if (made != ledger_.routes.end()) from = &*made;
+            if (from == nullptr) {
+                refuse(AddRoute{route}, "no default route to keep the hub's underlay address on",
+                       "state underlay.interface and underlay.gateways");
+                continue;
+            }
+            if (!route.gateway) route.gateway = from->gateway;
+            if (route.device.empty()) route.device = from->device;
+        }
+        const auto same =
+            [&](const Route& r) {  // an on-link or equal route of somebody else's will do
+                return r.destination == route.destination && r.gateway == route.gateway &&
+                       r.device == route.device && r.protocol != route_protocol;
+            };
+        if (std::any_of(found_.routes.begin(), found_.routes.end(), same)) continue;
+        desired_.routes.insert(route);
+    }
+}
+
+/// The bridge takes over what the uplink had: its MAC (providers filter by it), its addresses and
+/// the routes through it. What was moved before stays desired on the bridge.
+void Planner::resolve_uplink_move() {
+    if (!intent_.uplink_move) return;
+    const auto& [uplink, bridge] = *intent_.uplink_move;
+    if (const Link* link = found_link(uplink)) desired_.links[bridge].mac = link->mac;
+    Ledger& after = plan_.ledger_after;
+    for (const Address& address : found_.addresses) {
+        if (address.link != uplink || address.prefix.address().is_link_local()) continue;
+        after.moved_addresses.insert(address);
+    }
+    for (const Route& route : found_.routes) {
+        const bool moves = route.device == uplink && route.protocol != protocol_kernel &&
+                           route.protocol != route_protocol;
+        if (moves) after.moved_routes.insert(route);
+    }
+    for (const Address& address : after.moved_addresses) {
+        // One made by autoconfiguration makes itself again on the bridge (same MAC, accept_ra).
+        const bool autoconf = !address.permanent && address.prefix.family() == Family::Ipv6;
+        if (!autoconf)
+            desired_.addresses.insert({bridge, address.prefix, true, address.no_prefix_route});
+    }
+    for (Route route : after.moved_routes) {
+        if (route.protocol == protocol_ra) continue;
+        route.device = bridge;
+        desired_.routes.insert(route);
+    }
+}
+
+void Planner::count_foreign() {
+    std::size_t count = 0;
+    for (const auto& [name, link] : found_.links) {
+        const bool wanted = desired_.links.contains(name) || is_ours(link);
+        if (!wanted && name.str() != "lo") ++count;
+    }
+    for (const FoundTable& table : found_.all_tables) {
+        if (!plan_.ledger_after.tables.contains(table) && !ledger_.tables.contains(table)) ++count;
+    }
+    for (const FouPort& port : found_.fou_ports) {
+        if (!desired_.fou_ports.contains(port) && !ledger_.fou_ports.contains(port)) ++count;
+    }
+    plan_.foreign_objects = count;
+}
+
+// ---- what every part uses
+// -------------------------------------------------------------------------
+
+void Planner::add(Phase phase, Step step, Action action, Impact impact, std::string why) {
+    std::string object = object_of(step);
+    Origin origin = origin_of(object);
+    plan_.steps.push_back({phase, std::move(step), action, impact, std::move(origin),
+                           std::move(object), std::move(why)});
+}
+
+void Planner::refuse(const Step& step, std::string reason, std::string hint) {
+    std::string object = object_of(step);
+    Origin origin = origin_of(object);
+    plan_.refusals.push_back(
+        {std::move(object), std::move(reason), std::move(hint), std::move(origin)});
+}
+
+Origin Planner::origin_of(const std::string& object) const {
+    const auto known = intent_.origins.find(object);
+    return known == intent_.origins.end() ? Origin{} : known->second;
+}
+
+const Link* Planner::found_link(const IfName& name) const {
+    const auto link = found_.links.find(name);
+    return link == found_.links.end() ? nullptr : &link->second;
+}
+
+/// By the mark on the object; a link that lost its mark by hand is still known by the ledger.
+bool Planner::is_ours(const Link& link) const {
+    return is_marked(link, intent_.network) ||
+           (ledger_.links.contains(link.name) && link.kind != LinkKind::Other);
+}
+
+bool Planner::survives(const IfName& name) const {
+    return found_link(name) != nullptr && !deleted_.contains(name);
+}
+
+}  // namespace overlay

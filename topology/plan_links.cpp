@@ -1,0 +1,294 @@
+// Links: those that we make, those that we borrow, those that are left over. A gretap whose
+// parameters differ is changed in place (the kernel allows it on an up link); another kind means
+// making it anew.
+
+#include "topology/attributes.hpp"
+#include "topology/planner.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+namespace {
+
+// Routes that come and go with addresses and advertisements (Linux rtnetlink.h, RTPROT_*).
+constexpr std::uint8_t protocol_kernel = 2;
+constexpr std::uint8_t protocol_ra = 9;
+
+/// Parents first: a bridge before its ports, WireGuard before the gretap inside it.
+int rank(LinkKind kind) {
+    switch (kind) {
+        case LinkKind::Bridge: return 0;
+        case LinkKind::Wireguard: return 1;
+        case LinkKind::Gretap:
+        case LinkKind::Ip6gretap:
+        case LinkKind::Veth:
+        case LinkKind::Other: return 2;
+    }
+    OVERLAY_UNREACHABLE("not an enumerator");
+}
+
+std::vector<Link> in_rank_order(const std::map<IfName, Link>& links) {
+    std::vector<Link> out;
+    for (const auto& [name, link] : links) out.push_back(link);
+    std::stable_sort(out.begin(), out.end(),
+                     [](const Link& a, const Link& b) { return rank(a.kind) < rank(b.kind); });
+    return out;
+}
+
+/// What a change of these attributes does to traffic.
+Impact impact_of(const LinkDifference& changed) {
+    if (changed.to.gretap || changed.to.mac) return Impact::Flap;
+    return Impact::Live;
+}
+
+}  // namespace
+
+void Planner::links() {
+    for (const Link& desired : in_rank_order(desired_.links)) {
+        intent_.borrowed.contains(desired.name) ? borrowed_link(desired) : own_link(desired);
+    }
+    remove_gone_links();
+    return_borrowed_links();
+}
+
+void Planner::own_link(const Link& desired) {
+    plan_.ledger_after.links.insert(desired.name);
+    const Link* found = found_link(desired.name);
+    if (found == nullptr) {
+        if (!tunnel_taken(desired)) create_link(desired, Action::Add, {});
+        return;
+    }
+    // A link cannot change its kind: another kind without our mark was made by somebody else.
+    const bool replaced = !is_marked(*found, intent_.network) && found->kind != desired.kind;
+    if (!is_ours(*found) || replaced) {
+        const std::string alias = found->alias.value_or("");
+        refuse(
+            CreateLink{desired},
+            fmt::format("an interface named {} exists ({}{}) and is not ours", desired.name.str(),
+                        text(found->kind), alias.empty() ? "" : ", alias \"" + alias + "\""),
+            "remove or rename it, or give ours another name in the file");
+        return;
+    }
+    const bool external = found->gretap && found->gretap->collect_metadata;
+    if (found->kind != desired.kind || external) {
+        dismantle(*found, {Phase::FreeNames, Phase::FreeNames, Phase::FreeNames, Phase::FreeNames},
+                  Action::Recreate);
+        create_link(desired, Action::Recreate,
+                    external ? "found with external (metadata) mode"
+                             : fmt::format("found as {}", text(found->kind)));
+        return;
+    }
+    change_link(desired, *found, false);
+}
+
+/// Two tunnels with one (local, remote, key, device) cannot both exist (Linux net/ipv4/ip_tunnel.c,
+/// ip_tunnel_find): a foreign one is in the way.
+bool Planner::tunnel_taken(const Link& desired) {
+    if (!desired.gretap) return false;
+    for (const auto& [name, link] : found_.links) {
+        if (!link.gretap || is_ours(link) || link.kind != desired.kind) continue;
+        const GretapAttributes& theirs = *link.gretap;
+        const GretapAttributes& wanted = *desired.gretap;
+        const bool same = theirs.local == wanted.local && theirs.remote == wanted.remote &&
+                          theirs.input.key == wanted.input.key && theirs.device == wanted.device &&
+                          !theirs.collect_metadata;
+        if (!same) continue;
+        refuse(CreateLink{desired},
+               fmt::format("{} is a tunnel with the same local, remote and key, and is not ours",
+                           name.str()),
+               "remove it, or give the link another key");
+        return true;
+    }
+    return false;
+}
+
+void Planner::create_link(const Link& desired, Action action, std::string why) {
+    created_.insert(desired.name);
+    add(Phase::Links, CreateLink{desired}, action,
+        action == Action::Recreate ? Impact::Recreate : Impact::Live, std::move(why));
+    const Link base{.name = desired.name, .kind = desired.kind};
+    if (desired.master && !desired.master->empty()) {
+        Link from = base, to = base;
+        from.master = IfName{};
+        to.master = desired.master;
+        add(Phase::Masters, ChangeLink{from, to}, action, Impact::Live);
+        before_port_joins(desired);
+    }
+    if (desired.up && *desired.up) {
+        Link from = base, to = base;
+        from.up = false;
+        to.up = true;
+        add(Phase::Up, ChangeLink{from, to}, action, Impact::Live);
+    }
+}
+
+/// A bridge whose MTU nobody ever set follows its narrowest port (Linux net/bridge/br_if.c,
+/// br_mtu_auto_adjust) and recovers when the port leaves. Whether it was set cannot be read: so
+/// where the file wants an MTU that is there already, it is set once more to pin it; else the
+/// reader is told.
+void Planner::before_port_joins(const Link& port) {
+    const Link* bridge = found_link(*port.master);
+    if (bridge == nullptr || !intent_.borrowed.contains(*port.master) || !bridge->mtu) return;
+    if (port.mtu && *port.mtu >= *bridge->mtu) return;
+    const std::string lower = port.mtu ? text(*port.mtu) : "the kernel's choice";
+    const std::optional<Mtu>& wanted = desired_.links[*port.master].mtu;
+    if (wanted && wanted == bridge->mtu) {
+        Link pinned{.name = bridge->name, .kind = bridge->kind};
+        pinned.mtu = bridge->mtu;
+        add(Phase::Attributes, ChangeLink{pinned, pinned}, Action::Change, Impact::Live,
+            fmt::format("mtu {} pinned, since {} would lower it to {}", bridge->mtu->bytes(),
+                        port.name.str(), lower));
+    } else if (!wanted) {
+        plan_.notes.push_back(fmt::format(
+            "{} joins {}: unless its MTU was set by hand, the kernel lowers it {} -> {}, until we "
+            "leave",
+            port.name.str(), port.master->str(), bridge->mtu->bytes(), lower));
+    }
+}
+
+/// Attributes, master and up are steps of their own, since they belong to different phases.
+void Planner::change_link(const Link& desired, const Link& found, bool borrowed) {
+    LinkDifference changed = difference(desired, found);
+    if (changed.is_empty()) return;
+    const Link base{.name = desired.name, .kind = found.kind};
+    const auto split = [&](auto member, Phase phase, Impact impact) {
+        if (!(changed.to.*member)) return;
+        Link from = base, to = base;
+        std::swap(from.*member, changed.from.*member);
+        std::swap(to.*member, changed.to.*member);
+        add(phase, ChangeLink{from, to}, Action::Change, impact);
+    };
+    const bool was_free = !found.master || found.master->empty();
+    split(&Link::master, Phase::Masters, borrowed || !was_free ? Impact::Flap : Impact::Live);
+    split(&Link::up, Phase::Up, desired.up.value_or(true) ? Impact::Live : Impact::Flap);
+    changed.from.kind = changed.to.kind = found.kind;
+    if (!changed.is_empty()) {
+        const Impact impact = impact_of(changed);
+        add(Phase::Attributes, ChangeLink{changed.from, changed.to}, Action::Change, impact);
+    }
+}
+
+void Planner::borrowed_link(const Link& desired) {
+    const Link* found = found_link(desired.name);
+    if (found == nullptr) {
+        refuse(CreateLink{desired}, fmt::format("there is no interface {}", desired.name.str()),
+               "the file says that it exists already; make it, or correct its name");
+        return;
+    }
+    if (desired.kind == LinkKind::Bridge && found->kind != LinkKind::Bridge) {
+        refuse(CreateLink{desired}, fmt::format("{} is not a bridge", desired.name.str()),
+               "name an existing bridge, or drop \"existing\"");
+        return;
+    }
+    LinkDifference changed = difference(desired, *found);
+    changed.from.kind = changed.to.kind = found->kind;
+    auto former = plan_.ledger_after.borrowed.find(desired.name);
+    if (former == plan_.ledger_after.borrowed.end() && !changed.is_empty()) {
+        former = plan_.ledger_after.borrowed
+                     .emplace(desired.name, Former<Link>{changed.from, changed.to, {}})
+                     .first;
+    } else if (former != plan_.ledger_after.borrowed.end()) {
+        // What was ours stays remembered with its first value; what is newly changed is added.
+        const auto remember = [&](auto member) {
+            if (!(changed.to.*member)) return;
+            if (!(former->second.before.*member))
+                former->second.before.*member = changed.from.*member;
+            former->second.ours.*member = changed.to.*member;
+        };
+        remember(&Link::mac);
+        remember(&Link::mtu);
+        remember(&Link::up);
+        remember(&Link::master);
+    }
+    change_link(desired, *found, true);
+}
+
+void Planner::remove_gone_links() {
+    std::vector<Link> ours = in_rank_order(found_.links);
+    std::reverse(ours.begin(), ours.end());  // ports before their bridge
+    for (const Link& link : ours) {
+        if (desired_.links.contains(link.name) || !is_ours(link)) continue;
+        dismantle(
+            link,
+            {Phase::RemoveRoutes, Phase::RemovePeers, Phase::RemoveAddresses, Phase::RemoveLinks},
+            Action::Remove);
+        plan_.ledger_after.links.erase(link.name);
+    }
+    std::erase_if(plan_.ledger_after.links, [&](const IfName& name) {
+        return !desired_.links.contains(name) && !found_.links.contains(name);
+    });
+}
+
+/// Removes a link piece by piece, though the kernel would take everything along: so that each piece
+/// has its inverse and a rollback finds nothing missing.
+void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action action) {
+    deleted_.insert(link.name);
+    const Impact impact = action == Action::Recreate ? Impact::Recreate : Impact::SessionLoss;
+    const std::size_t first = plan_.steps.size();
+    for (const Route& route : found_.routes) {
+        if (route.device != link.name || route.protocol == protocol_kernel ||
+            route.protocol == protocol_ra)
+            continue;
+        add(phases.routes, RemoveRoute{route}, action, impact);
+    }
+    if (const auto device = found_.wireguard.find(link.name); device != found_.wireguard.end()) {
+        for (const auto& [key, peer] : device->second.peers) {
+            add(phases.peers, SetPeer{link.name, key, peer, std::nullopt}, action, impact);
+        }
+        WireguardDevice from = device->second;
+        from.peers.clear();
+        add(phases.peers, SetWireguard{link.name, from, WireguardDevice{.listen_port = 0}}, action,
+            impact);
+    }
+    for (const Address& address : found_.addresses) {
+        const bool automatic = !address.permanent || address.prefix.address().is_link_local();
+        if (address.link == link.name && !automatic)
+            remove_address(phases.addresses, address, {action, impact, {}});
+    }
+    const auto set = [&](const Link& target, auto member, auto value) {
+        Link from{.name = target.name, .kind = target.kind}, to = from;
+        from.*member = target.*member;
+        to.*member = value;
+        add(phases.links, ChangeLink{from, to}, action, impact);
+    };
+    for (const auto& [name, port] : found_.links) {  // a bridge lets its ports go
+        if (port.master == link.name && !deleted_.contains(name))
+            set(port, &Link::master, IfName{});
+    }
+    if (link.up.value_or(false)) set(link, &Link::up, false);
+    if (link.master && !link.master->empty()) set(link, &Link::master, IfName{});
+    add(phases.links, DeleteLink{link}, action, impact);
+    for (std::size_t i = first; i < plan_.steps.size(); ++i) {  // one object to the reader
+        plan_.steps[i].object = object_of(Step{DeleteLink{link}});
+    }
+}
+
+/// Puts a borrowed link's former values back, each one only while it still is what we made it.
+void Planner::return_borrowed_links() {
+    for (const auto& [name, former] : ledger_.borrowed) {
+        if (desired_.links.contains(name)) continue;
+        plan_.ledger_after.borrowed.erase(name);
+        const Link* found = found_link(name);
+        if (found == nullptr) continue;
+        Link wanted{.name = name, .kind = found->kind};
+        const auto put_back = [&](auto member) {
+            if (former.before.*member && former.ours.*member == found->*member) {
+                wanted.*member = former.before.*member;
+            }
+        };
+        put_back(&Link::mac);
+        put_back(&Link::mtu);
+        put_back(&Link::up);
+        put_back(&Link::master);
+        LinkDifference changed = difference(wanted, *found);
+        if (changed.is_empty()) continue;
+        changed.from.kind = changed.to.kind = found->kind;
+        add(Phase::RemoveLinks, ChangeLink{changed.from, changed.to}, Action::Change, Impact::Flap,
+            "former value of a borrowed interface");
+    }
+}
+
+}  // namespace overlay

@@ -1,0 +1,289 @@
+// What belongs to the host rather than to a link: modules, firewall tables, sysctls, offloads, FOU
+// ports.
+
+#include "topology/firewall_intent.hpp"
+#include "topology/planner.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+void Planner::modules() {
+    for (const std::string& module : desired_.modules) {
+        if (found_.modules.contains(module)) continue;
+        add(Phase::Modules, LoadModule{module}, Action::Add, Impact::Live);
+    }
+}
+
+// ---- firewall
+// -------------------------------------------------------------------------------------
+
+void Planner::tables() {
+    const auto id = [](const FirewallTable& t) {
+        return FoundTable{std::string{text(t.family)}, t.name};
+    };
+    const std::string mark = table_mark(intent_.network);
+    const auto is_our_table = [&](const FirewallTable& t) {
+        return t.mark == mark || ledger_.tables.contains(id(t));
+    };
+    for (const FirewallTable& desired : desired_.tables) {
+        const auto found =
+            std::find_if(found_.tables.begin(), found_.tables.end(),
+                         [&](const FirewallTable& t) { return id(t) == id(desired); });
+        if (found == found_.tables.end()) {
+            add(Phase::Guards, ReplaceTable{std::nullopt, desired}, Action::Add, Impact::Live);
+        } else if (!is_our_table(*found)) {
+            refuse(ReplaceTable{std::nullopt, desired},
+                   fmt::format("nft table {} {} exists and is not ours", text(desired.family),
+                               desired.name),
+                   "remove it with nft, if nobody needs it");
+            continue;
+        } else if (*found != desired) {
+            add(Phase::Guards, ReplaceTable{*found, desired}, Action::Change, Impact::Live);
+        }
+        plan_.ledger_after.tables.insert(id(desired));
+    }
+    for (const FirewallTable& found : found_.tables) {
+        const bool wanted = std::any_of(desired_.tables.begin(), desired_.tables.end(),
+                                        [&](const FirewallTable& t) { return id(t) == id(found); });
+        if (wanted || found.name != table_name(intent_.network) || !is_our_table(found)) continue;
+        add(Phase::RemoveGuards, ReplaceTable{found, std::nullopt}, Action::Remove,
+            Impact::SessionLoss);
+        plan_.ledger_after.tables.erase(id(found));
+    }
+    std::erase_if(plan_.ledger_after.tables, [&](const FoundTable& t) {
+        return std::none_of(desired_.tables.begin(), desired_.tables.end(),
+                            [&](const FirewallTable& d) { return id(d) == t; });
+    });
+}
+
+// ---- sysctls
+// --------------------------------------------------------------------------------------
+
+namespace {
+
+struct ConfKey {
+    std::string prefix;     ///< "net.ipv4.conf."
+    std::string interface;  ///< with slashes for dots
+    std::string suffix;     ///< ".forwarding"
+};
+
+std::optional<ConfKey> parse_conf(const std::string& key) {
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const std::string prefix = fmt::format("net.{}.conf.", text(family));
+        const auto dot = key.rfind('.');
+        if (!key.starts_with(prefix) || dot < prefix.size()) continue;
+        return ConfKey{prefix, key.substr(prefix.size(), dot - prefix.size()), key.substr(dot)};
+    }
+    return std::nullopt;
+}
+
+constexpr const char* accept_redirects = "net.ipv4.conf.all.accept_redirects";
+
+bool is_accept_ra(const std::string& key) { return key.ends_with(".accept_ra"); }
+
+}  // namespace
+
+void Planner::sysctls() {
+    // The whole first: its cascade decides what single interfaces still need.
+    for (const auto& [key, value] : desired_.sysctls) {
+        if (key.ends_with(".conf.all.forwarding")) set_sysctl(key, value);
+    }
+    for (const auto& [key, value] : desired_.sysctls) {
+        if (!key.ends_with(".conf.all.forwarding")) set_sysctl(key, value);
+    }
+    restore_sysctls();
+}
+
+void Planner::set_sysctl(const std::string& key, const std::string& value) {
+    const auto conf = parse_conf(key);
+    const IfName interface = conf ? IfName::from_kernel(conf->interface) : IfName{};
+    const bool fresh = conf && created_.contains(interface);
+    const auto found = found_.sysctls.find(key);
+    std::string now = fresh ? inherited(key) : found == found_.sysctls.end() ? "" : found->second;
+    if (now.empty() && !fresh) {
+        refuse(SetSysctl{key, "", value, {}}, "this kernel has no such setting",
+               "is IPv6 switched off, or the interface missing?");
+        return;
+    }
+    std::vector<SysctlValue> cascade = cascade_of(key, value);
+    for (const PlannedStep& earlier :
+         plan_.steps) {  // a cascade planned before has set this one already
+        if (const auto* set = std::get_if<SetSysctl>(&earlier.step)) {
+            for (const SysctlValue& value_set : set->cascade) {
+                if (value_set.key == key) now = value_set.to;
+            }
+        }
+    }
+    if (now == value) return;
+    auto& formers = plan_.ledger_after.sysctls;
+    if (!fresh) {
+        formers.try_emplace(key, Former<std::string>{now, value, ""}).first->second.ours = value;
+        for (const SysctlValue& side : cascade)
+            formers.try_emplace(side.key, Former<std::string>{side.from, side.to, key});
+    }
+    const Phase phase = fresh               ? Phase::Attributes
+                        : is_accept_ra(key) ? Phase::AcceptRa
+                                            : Phase::Sysctls;
+    add(phase, SetSysctl{key, now, value, std::move(cascade)}, Action::Change, Impact::Live);
+}
+
+/// What writing conf.all.forwarding does to every other interface and to `default` (see SetSysctl).
+std::vector<SysctlValue> Planner::cascade_of(const std::string& key, const std::string& to) const {
+    std::vector<SysctlValue> out;
+    const auto conf = parse_conf(key);
+    if (!conf || conf->interface != "all" || conf->suffix != ".forwarding") return out;
+    for (const auto& [other, value] : found_.sysctls) {
+        const bool sibling =
+            other.starts_with(conf->prefix) && other.ends_with(conf->suffix) && other != key;
+        if (sibling)
+            out.push_back({other, value, to});  // equal ones, too: the way back writes them
+    }
+    // A router ignores redirects: the kernel sees to it (Linux net/ipv4/devinet.c,
+    // inet_forward_change).
+    const auto redirects = found_.sysctls.find(accept_redirects);
+    if (conf->prefix == "net.ipv4.conf." && redirects != found_.sysctls.end())
+        out.push_back({redirects->first, redirects->second, to == "0" ? "1" : "0"});
+    return out;
+}
+
+/// A new interface starts with the values of `default` (inetdev_init, ipv6_add_dev).
+std::string Planner::inherited(const std::string& key) const {
+    const auto conf = parse_conf(key);
+    const std::string default_key = conf->prefix + "default" + conf->suffix;
+    for (const PlannedStep& earlier : plan_.steps) {
+        const auto* set = std::get_if<SetSysctl>(&earlier.step);
+        if (set == nullptr) continue;
+        for (const SysctlValue& side : set->cascade) {
+            if (side.key == default_key) return side.to;
+        }
+    }
+    const auto found = found_.sysctls.find(default_key);
+    return found == found_.sysctls.end() ? "" : found->second;
+}
+
+/// Puts former values back: each only while it still is ours, and together with what it had
+/// changed.
+void Planner::restore_sysctls() {
+    for (const auto& [key, former] : ledger_.sysctls) {
+        if (desired_.sysctls.contains(key)) continue;
+        if (!former.cause.empty()) {
+            if (desired_.sysctls.contains(former.cause)) continue;
+            plan_.ledger_after.sysctls.erase(key);
+            continue;  // its cause restores it
+        }
+        plan_.ledger_after.sysctls.erase(key);
+        const auto conf = parse_conf(key);
+        if (conf && deleted_.contains(IfName::from_kernel(conf->interface))) continue;
+        const auto found = found_.sysctls.find(key);
+        if (found == found_.sysctls.end()) continue;
+        if (found->second != former.ours) {
+            plan_.notes.push_back(
+                fmt::format("{} is left at {}: somebody changed it after us", key, found->second));
+            continue;
+        }
+        SetSysctl step{key, found->second, former.before, {}};
+        for (const auto& [other, side] : ledger_.sysctls) {
+            const auto now = found_.sysctls.find(other);
+            if (side.cause != key || now == found_.sysctls.end()) continue;
+            step.cascade.push_back({other, now->second, side.before});
+        }
+        add(is_accept_ra(key) ? Phase::RestoreAcceptRa : Phase::RestoreSysctls, std::move(step),
+            Action::Change, Impact::Flap, "former value");
+    }
+}
+
+// ---- offloads
+// -------------------------------------------------------------------------------------
+
+void Planner::offloads() {
+    auto& formers = plan_.ledger_after.offloads;
+    for (const auto& [key, value] : desired_.offloads) {
+        const auto found = found_.offloads.find(key);
+        const bool known = survives(key.link) && found != found_.offloads.end();
+        const bool now =
+            known ? found->second : true;  // a new gretap requests every offload it has
+        if (now == value) continue;
+        if (known) formers.try_emplace(key, Former<bool>{now, value, ""});
+        add(Phase::Attributes, SetOffload{key, now, value}, known ? Action::Change : Action::Add,
+            Impact::Live);
+        if (!known) formers.try_emplace(key, Former<bool>{now, value, ""});
+    }
+    for (const auto& [key, former] : ledger_.offloads) {
+        if (desired_.offloads.contains(key)) continue;
+        formers.erase(key);
+        const auto found = found_.offloads.find(key);
+        if (!survives(key.link) || found == found_.offloads.end() || found->second != former.ours)
+            continue;
+        add(Phase::Attributes, SetOffload{key, former.ours, former.before}, Action::Change,
+            Impact::Live, "former value");
+    }
+}
+
+// ---- UDP ports
+// ------------------------------------------------------------------------------------
+
+void Planner::fou_ports() {
+    const auto identity = [](FouPort port) {  // type and protocol are not part of it
+        port.type = GreEncap::Type::None;
+        port.ip_protocol = 0;
+        return port;
+    };
+    for (const FouPort& desired : desired_.fou_ports) {
+        plan_.ledger_after.fou_ports.insert(desired);
+        const auto found =
+            std::find_if(found_.fou_ports.begin(), found_.fou_ports.end(),
+                         [&](const FouPort& p) { return identity(p) == identity(desired); });
+        if (found == found_.fou_ports.end()) {
+            if (!udp_port_taken(desired.family, desired.port, AddFouPort{desired})) {
+                add(Phase::EncapPorts, AddFouPort{desired}, Action::Add, Impact::Live);
+            }
+            continue;
+        }
+        const bool ours =
+            std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(),
+                        [&](const FouPort& p) { return identity(p) == identity(desired); });
+        if (!ours) {
+            refuse(AddFouPort{desired},
+                   fmt::format("FOU port {} ({}) exists and is not ours", desired.port,
+                               text(desired.family)),
+                   fmt::format("remove it (ip fou del port {}), or give hub.gue another port",
+                               desired.port));
+        } else if (*found != desired) {
+            add(Phase::FreeNames, RemoveFouPort{*found}, Action::Recreate, Impact::Recreate);
+            add(Phase::EncapPorts, AddFouPort{desired}, Action::Recreate, Impact::Recreate,
+                "its type differs");
+        }
+    }
+    for (const FouPort& ours : ledger_.fou_ports) {
+        if (desired_.fou_ports.contains(ours)) continue;
+        plan_.ledger_after.fou_ports.erase(ours);
+        if (!found_.fou_ports.contains(ours)) continue;
+        add(Phase::RemoveEncapPorts, RemoveFouPort{ours}, Action::Remove, Impact::SessionLoss);
+    }
+}
+
+bool Planner::udp_port_taken(Family family, std::uint16_t port, const Step& for_step) {
+    const auto freed = [&](const FouPort& p) {
+        return p.port == port && !desired_.fou_ports.contains(p);
+    };
+    if (std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(), freed)) return false;
+    for (const auto& [name, device] : found_.wireguard) {
+        const Link* link = found_link(name);
+        const bool ours = link != nullptr && is_ours(*link);
+        if (ours && device.listen_port == port) return false;
+    }
+    for (const UdpSocket& socket : found_.udp_sockets) {
+        if (socket.family != family || socket.port != port) continue;
+        refuse(for_step,
+               fmt::format("UDP port {} ({}) is already bound{}", port, text(family),
+                           socket.owner.empty() ? "" : " by " + socket.owner),
+               "stop its owner, or state another port in the file");
+        return true;
+    }
+    return false;
+}
+
+}  // namespace overlay

@@ -1,0 +1,78 @@
+#pragma once
+// The planner's shared table: what plan.cpp and its parts (links, network, system) work on. Private
+// to them.
+
+#include "topology/plan.hpp"
+
+namespace overlay {
+
+class Planner {
+  public:
+    Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger);
+    Plan run();
+
+  private:
+    // plan_links.cpp
+    void links();
+    void own_link(const Link& desired);
+    void borrowed_link(const Link& desired);
+    void change_link(const Link& desired, const Link& found, bool borrowed);
+    void create_link(const Link& desired, Action action, std::string why);
+    void before_port_joins(const Link& port);
+    void remove_gone_links();
+    /// Where the parts of a removal go: all at once when a name must be freed, else in their own
+    /// phases.
+    struct RemovalPhases {
+        Phase routes, peers, addresses, links;
+    };
+    void dismantle(const Link& link, const RemovalPhases& phases, Action action);
+    void return_borrowed_links();
+    bool tunnel_taken(const Link& desired);
+
+    // plan_network.cpp: addresses, routes, WireGuard
+    void addresses();
+    struct StepTraits {
+        Action action{};
+        Impact impact{};
+        std::string why;
+    };
+    void remove_address(Phase phase, const Address& address, const StepTraits& traits);
+    void replace_address(const Address& found, const Address& desired);
+    void routes();
+    void wireguard();
+    void peers(const IfName& name, const WireguardDevice& desired, const WireguardDevice& found);
+
+    // plan_system.cpp: modules, firewall, sysctls, offloads, FOU ports
+    void modules();
+    void tables();
+    void sysctls();
+    void set_sysctl(const std::string& key, const std::string& value);
+    void restore_sysctls();
+    std::vector<SysctlValue> cascade_of(const std::string& key, const std::string& to) const;
+    std::string inherited(const std::string& key) const;
+    void offloads();
+    void fou_ports();
+    bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
+
+    // plan.cpp
+    void resolve_pins();
+    void resolve_uplink_move();
+    void count_foreign();
+    void add(Phase phase, Step step, Action action, Impact impact, std::string why = {});
+    void refuse(const Step& step, std::string reason, std::string hint);
+    [[nodiscard]] Origin origin_of(const std::string& object) const;
+    [[nodiscard]] const Link* found_link(const IfName& name) const;
+    [[nodiscard]] bool is_ours(const Link& link) const;
+    /// The link exists and will go on existing: what hangs on it is kept.
+    [[nodiscard]] bool survives(const IfName& name) const;
+
+    const NodeIntent& intent_;
+    const KernelState& found_;
+    const Ledger& ledger_;
+    KernelState desired_;       ///< the intent's, with what depends on the found state filled in
+    std::set<IfName> created_;  ///< links that this plan makes (anew)
+    std::set<IfName> deleted_;  ///< links that this plan removes or makes anew
+    Plan plan_;
+};
+
+}  // namespace overlay

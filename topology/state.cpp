@@ -1,0 +1,33 @@
+// The words for kinds, and the one place that spells a per-interface sysctl.
+
+#include "topology/state.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+std::string_view text(LinkKind kind) {
+    switch (kind) {
+        case LinkKind::Bridge: return "bridge";
+        case LinkKind::Gretap: return "gretap";
+        case LinkKind::Ip6gretap: return "ip6gretap";
+        case LinkKind::Wireguard: return "wireguard";
+        case LinkKind::Veth: return "veth";
+        case LinkKind::Other: return "other";
+    }
+    OVERLAY_UNREACHABLE("not an enumerator");
+}
+
+std::string_view text(TableFamily family) {
+    return family == TableFamily::Inet ? "inet" : "bridge";
+}
+
+std::string conf_sysctl(Family family, std::string_view interface, std::string_view name) {
+    std::string spelled{interface};
+    std::replace(spelled.begin(), spelled.end(), '.', '/');
+    return fmt::format("net.{}.conf.{}.{}", text(family), spelled, name);
+}
+
+}  // namespace overlay

@@ -1,0 +1,253 @@
+#pragma once
+// Kernel state as values. One set of types says both what should be (compiled from the file) and what is
+// (a snapshot), so that diff, status, verification, drift repair and golden tests are one comparison.
+//
+// In a desired state an empty optional means "not ours to decide"; a snapshot leaves empty only what the
+// object does not have. A gretap's parameters are never optional: the kernel zeroes whatever a change
+// request leaves out (Linux net/ipv4/ip_gre.c, ipgre_netlink_parms), so we always know and send all.
+//
+// This file refuses to know netlink: `netlink/` fills these values and carries out steps over them.
+
+#include "topology/values.hpp"
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace overlay {
+
+/// Our own number in rtm_protocol (Linux include/uapi/linux/rtnetlink.h leaves 5…255 to user space;
+/// `ip route` shows it as "proto 79"). A route that carries it was made by us.
+inline constexpr std::uint8_t route_protocol = 79;
+
+// ---- links --------------------------------------------------------------------------------------
+
+enum class LinkKind { Bridge, Gretap, Ip6gretap, Wireguard, Veth, Other };
+[[nodiscard]] std::string_view text(LinkKind kind);   ///< IFLA_INFO_KIND's words; "other"
+
+struct BridgeAttributes {
+    std::optional<bool> stp;
+    std::optional<bool> multicast_snooping;
+    std::optional<bool> vlan_filtering;
+    friend bool operator==(const BridgeAttributes&, const BridgeAttributes&) = default;
+};
+
+/// One direction of a GRE tunnel (RFC 2890): ikey/okey, icsum/ocsum, iseq/oseq of `ip link`.
+struct GreDirection {
+    std::optional<std::uint32_t> key;   ///< host order; nullopt: no key on the wire
+    bool checksum = false;
+    bool sequence = false;
+    friend bool operator==(const GreDirection&, const GreDirection&) = default;
+};
+
+struct GreEncap {
+    enum class Type { None, Fou, Gue };
+    Type type = Type::None;
+    std::uint16_t source_port = 0;        ///< 0: hashed from the inner flow
+    std::uint16_t destination_port = 0;
+    bool checksum = false;                ///< encap-csum: UDP checksum over IPv4
+    bool checksum6 = false;               ///< encap-csum6: UDP checksum over IPv6
+    bool remote_checksum = false;         ///< encap-remcsum
+    friend bool operator==(const GreEncap&, const GreEncap&) = default;
+};
+
+/// gretap or ip6gretap, by the family of its addresses. Always complete (see the top of this file).
+struct GretapAttributes {
+    IpAddress local;
+    IpAddress remote;
+    IfName device;             ///< `dev`; empty: none
+    GreDirection input;
+    GreDirection output;
+    std::uint8_t ttl = 64;     ///< 0: inherit
+    std::uint8_t tos = 0;
+    bool pmtudisc = true;      ///< IPv4 only: DF on the outer packet
+    bool ignore_df = false;    ///< IPv4 only
+    std::optional<std::uint8_t> encap_limit;   ///< IPv6 only; nullopt: none
+    std::uint32_t flow_label = 0;              ///< IPv6 only
+    GreEncap encap;
+    std::uint32_t fwmark = 0;                  ///< of the outer packet; never wanted, only found
+    bool collect_metadata = false;             ///< `external`; never wanted, only found
+    friend bool operator==(const GretapAttributes&, const GretapAttributes&) = default;
+};
+
+struct Link {
+    IfName name;
+    LinkKind kind = LinkKind::Other;
+    std::optional<std::string> alias;      ///< "" = none; "overlay:<network>:<id>" marks ours
+    std::optional<MacAddress> mac;
+    std::optional<Mtu> mtu;
+    std::optional<bool> up;                ///< IFF_UP, administrative
+    std::optional<IfName> master;          ///< empty name = none
+    std::optional<BridgeAttributes> bridge;
+    std::optional<GretapAttributes> gretap;
+    friend bool operator==(const Link&, const Link&) = default;
+};
+
+// ---- addresses and routes -----------------------------------------------------------------------
+
+struct Address {
+    IfName link;
+    IpPrefix prefix;              ///< host bits kept
+    bool permanent = true;        ///< valid and preferred for ever; false: SLAAC, DHCP or a hand-set lifetime
+    bool no_prefix_route = false;
+    friend auto operator<=>(const Address&, const Address&) = default;
+};
+
+struct Route {
+    IpPrefix destination;         ///< a network; 0.0.0.0/0 is the default route
+    std::optional<IpAddress> gateway;
+    IfName device;
+    std::uint32_t table = 254;    ///< main
+    std::uint32_t metric = 0;     ///< IPv6: the kernel turns 0 into 1024; we send and compare 1024
+    std::uint8_t protocol = route_protocol;
+    friend auto operator<=>(const Route&, const Route&) = default;
+};
+
+// ---- UDP encapsulation ports --------------------------------------------------------------------
+
+/// A kernel FOU socket. Identity in the kernel: (family, port, local, peer, peer_port, device);
+/// type and protocol are NOT part of it (Linux 6.1 net/ipv4/fou_core.c, fou_cfg_cmp).
+struct FouPort {
+    Family family = Family::Ipv4;
+    std::uint16_t port = 0;
+    GreEncap::Type type = GreEncap::Type::Gue;
+    std::uint8_t ip_protocol = 0;             ///< direct FOU only; never sent for GUE
+    std::optional<IpAddress> local;
+    std::optional<Endpoint> peer;
+    IfName device;
+    friend auto operator<=>(const FouPort&, const FouPort&) = default;
+};
+
+// ---- WireGuard ----------------------------------------------------------------------------------
+
+struct WireguardPeer {
+    Fingerprint preshared_key;                ///< none: no PSK
+    std::optional<Endpoint> endpoint;         ///< desired: nullopt = the peer tells us by roaming
+    std::uint16_t keepalive_seconds = 0;      ///< 0: off
+    std::set<IpPrefix> allowed_ips;           ///< networks
+    friend bool operator==(const WireguardPeer&, const WireguardPeer&) = default;
+};
+
+struct WireguardDevice {
+    PublicKey public_key;                     ///< stands for the private key, which never appears here
+    std::optional<std::uint16_t> listen_port; ///< desired: nullopt = any
+    std::uint32_t fwmark = 0;
+    std::map<PublicKey, WireguardPeer> peers;
+    friend bool operator==(const WireguardDevice&, const WireguardDevice&) = default;
+};
+
+// ---- firewall -----------------------------------------------------------------------------------
+
+enum class TableFamily : std::uint8_t { Inet, Bridge };
+[[nodiscard]] std::string_view text(TableFamily family);   ///< "inet", "bridge"
+
+namespace rule {
+/// oifname OUT meta nfproto ipv4 [ip saddr SOURCE] masquerade
+struct Masquerade {
+    IfName out;
+    std::vector<IpPrefix> sources;    ///< sorted; empty: everything that leaves there
+    friend bool operator==(const Masquerade&, const Masquerade&) = default;
+};
+/// tcp flags syn / syn,rst   tcp option maxseg size set rt mtu      (both families, as iptables' TCPMSS)
+struct ClampMssToRoute {
+    friend bool operator==(const ClampMssToRoute&, const ClampMssToRoute&) = default;
+};
+/// {iifname|oifname} PORT ether type {ip|ip6} tcp flags syn / syn,rst   tcp option maxseg size set MSS
+struct ClampMssToConstant {
+    enum class Direction { In, Out };
+    IfName port;
+    Direction direction = Direction::Out;
+    Family family = Family::Ipv4;
+    std::uint16_t mss = 0;
+    friend bool operator==(const ClampMssToConstant&, const ClampMssToConstant&) = default;
+};
+/// iifname PORT ether type ip udp dport {67, 68} counter drop
+struct DropDhcp {
+    IfName port;
+    friend bool operator==(const DropDhcp&, const DropDhcp&) = default;
+};
+/// iifname PORT ether type ip6 icmpv6 type nd-router-advert counter drop
+struct DropRouterAdvertisement {
+    IfName port;
+    friend bool operator==(const DropRouterAdvertisement&, const DropRouterAdvertisement&) = default;
+};
+/// Found only: a rule of somebody else's in our table, as libnftables' JSON without handle and counts.
+struct Unknown {
+    std::string json;
+    friend bool operator==(const Unknown&, const Unknown&) = default;
+};
+}  // namespace rule
+
+using FirewallRule = std::variant<rule::Masquerade, rule::ClampMssToRoute, rule::ClampMssToConstant,
+                                  rule::DropDhcp, rule::DropRouterAdvertisement, rule::Unknown>;
+
+struct FirewallChain {
+    std::string name;
+    std::string type;       ///< "nat", "filter"
+    std::string hook;       ///< "prerouting", "forward", "postrouting"
+    int priority = 0;
+    bool accept = true;     ///< policy
+    std::vector<FirewallRule> rules;
+    friend bool operator==(const FirewallChain&, const FirewallChain&) = default;
+};
+
+/// One table per network and family, `overlay_<network>`. Every rule carries the comment
+/// `overlay:<network>`, which is the table's mark of ownership.
+struct FirewallTable {
+    TableFamily family = TableFamily::Inet;
+    std::string name;
+    std::string mark;                     ///< the comment; found: of its first rule that has one
+    std::vector<FirewallChain> chains;    ///< in order of name
+    std::vector<std::string> extras;      ///< found only: sets, maps, objects that we never make
+    friend bool operator==(const FirewallTable&, const FirewallTable&) = default;
+};
+
+// ---- the whole ----------------------------------------------------------------------------------
+
+/// A device and a feature group of `ethtool -K`: "tx", "rx", "tso", "gso", "gro".
+struct OffloadKey {
+    IfName link;
+    std::string feature;
+    friend auto operator<=>(const OffloadKey&, const OffloadKey&) = default;
+};
+
+struct FoundTable {   ///< any nft table, ours or not, by name
+    std::string family;
+    std::string name;
+    friend auto operator<=>(const FoundTable&, const FoundTable&) = default;
+};
+
+struct UdpSocket {   ///< a user-space or kernel UDP socket that holds a port
+    Family family = Family::Ipv4;
+    IpAddress local;
+    std::uint16_t port = 0;
+    std::string owner;   ///< "pid 812 (dnsmasq)", "" when the kernel itself or unknown
+    friend auto operator<=>(const UdpSocket&, const UdpSocket&) = default;
+};
+
+struct KernelState {
+    std::map<IfName, Link> links;
+    std::set<Address> addresses;
+    std::set<Route> routes;                              ///< unicast routes of every table but local
+    std::set<FouPort> fou_ports;
+    std::map<IfName, WireguardDevice> wireguard;
+    std::map<std::string, std::string> sysctls;          ///< "net.ipv4.conf.all.forwarding" → "1"
+    std::map<OffloadKey, bool> offloads;                 ///< what was requested, not what a cascade left
+    std::vector<FirewallTable> tables;                   ///< desired: ours; found: those named overlay_*
+    std::set<std::string> modules;                       ///< loaded or built in, by kmod's name
+
+    // Found only; what else a plan must know in order not to collide.
+    std::set<FoundTable> all_tables;
+    std::set<UdpSocket> udp_sockets;
+
+    friend bool operator==(const KernelState&, const KernelState&) = default;
+};
+
+/// IPv4 or IPv6 sysctl of one interface. An interface name may hold dots, which sysctl(8) writes as
+/// slashes: net.ipv4.conf.eth0/100.forwarding.
+[[nodiscard]] std::string conf_sysctl(Family family, std::string_view interface, std::string_view name);
+
+}  // namespace overlay

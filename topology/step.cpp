@@ -1,0 +1,116 @@
+// Inverses and names of steps. Each visit lists every kind, so a new kind does not compile until it
+// has both.
+
+#include "topology/step.hpp"
+
+#include <fmt/format.h>
+
+namespace overlay {
+
+Step inverse(const Step& step) {
+    return std::visit(Overloaded{
+                          [](const LoadModule& s) -> Step { return KeepModule{s.name}; },
+                          [](const KeepModule& s) -> Step { return LoadModule{s.name}; },
+                          [](const ReplaceTable& s) -> Step {
+                              return ReplaceTable{s.to, s.from};
+                          },
+                          [](const SetSysctl& s) -> Step {
+                              SetSysctl back{s.key, s.to, s.from, {}};
+                              for (const SysctlValue& value : s.cascade) {
+                                  back.cascade.push_back({value.key, value.to, value.from});
+                              }
+                              return back;
+                          },
+                          [](const AddFouPort& s) -> Step { return RemoveFouPort{s.port}; },
+                          [](const RemoveFouPort& s) -> Step { return AddFouPort{s.port}; },
+                          [](const CreateLink& s) -> Step { return DeleteLink{s.link}; },
+                          [](const DeleteLink& s) -> Step { return CreateLink{s.link}; },
+                          [](const ChangeLink& s) -> Step {
+                              return ChangeLink{s.to, s.from};
+                          },
+                          [](const AddAddress& s) -> Step { return RemoveAddress{s.address}; },
+                          [](const RemoveAddress& s) -> Step { return AddAddress{s.address}; },
+                          [](const AddRoute& s) -> Step { return RemoveRoute{s.route}; },
+                          [](const RemoveRoute& s) -> Step { return AddRoute{s.route}; },
+                          [](const SetWireguard& s) -> Step {
+                              return SetWireguard{s.link, s.to, s.from};
+                          },
+                          [](const SetPeer& s) -> Step {
+                              return SetPeer{s.link, s.peer, s.to, s.from};
+                          },
+                          [](const SetOffload& s) -> Step {
+                              return SetOffload{s.key, s.to, s.from};
+                          },
+                      },
+                      step);
+}
+
+std::string object_of(const Step& step) {
+    const auto link = [](const IfName& name) { return fmt::format("link {}", name.str()); };
+    const auto port = [](const FouPort& p) {
+        return fmt::format("fou port {}/{}", p.port, text(p.family));
+    };
+    const auto address = [](const Address& a) {
+        return fmt::format("address {} on {}", text(a.prefix), a.link.str());
+    };
+    const auto route = [](const Route& r) {
+        return fmt::format("route {} dev {}", text(r.destination), r.device.str());
+    };
+    return std::visit(
+        Overloaded{
+            [](const LoadModule& s) { return fmt::format("module {}", s.name); },
+            [](const KeepModule& s) { return fmt::format("module {}", s.name); },
+            [](const ReplaceTable& s) {
+                const FirewallTable& table = s.to ? *s.to : *s.from;
+                return fmt::format("nft table {} {}", text(table.family), table.name);
+            },
+            [](const SetSysctl& s) { return fmt::format("sysctl {}", s.key); },
+            [&](const AddFouPort& s) { return port(s.port); },
+            [&](const RemoveFouPort& s) { return port(s.port); },
+            [&](const CreateLink& s) { return link(s.link.name); },
+            [&](const DeleteLink& s) { return link(s.link.name); },
+            [&](const ChangeLink& s) { return link(s.to.name); },
+            [&](const AddAddress& s) { return address(s.address); },
+            [&](const RemoveAddress& s) { return address(s.address); },
+            [&](const AddRoute& s) { return route(s.route); },
+            [&](const RemoveRoute& s) { return route(s.route); },
+            [](const SetWireguard& s) { return fmt::format("wireguard {}", s.link.str()); },
+            [](const SetPeer& s) {
+                return fmt::format("peer {} of {}", text(s.peer), s.link.str());
+            },
+            [](const SetOffload& s) {
+                return fmt::format("offload {} of {}", s.key.feature, s.key.link.str());
+            },
+        },
+        step);
+}
+
+std::string describe(const Step& step) {
+    const std::string_view verb = std::visit(
+        Overloaded{
+            [](const LoadModule&) { return "load"; },
+            [](const KeepModule&) { return "keep"; },
+            [](const ReplaceTable& s) { return !s.to     ? "remove"
+                                               : !s.from ? "add"
+                                                         : "replace"; },
+            [](const SetSysctl&) { return "set"; },
+            [](const AddFouPort&) { return "add"; },
+            [](const RemoveFouPort&) { return "remove"; },
+            [](const CreateLink&) { return "create"; },
+            [](const DeleteLink&) { return "delete"; },
+            [](const ChangeLink&) { return "change"; },
+            [](const AddAddress&) { return "add"; },
+            [](const RemoveAddress&) { return "remove"; },
+            [](const AddRoute&) { return "add"; },
+            [](const RemoveRoute&) { return "remove"; },
+            [](const SetWireguard&) { return "configure"; },
+            [](const SetPeer& s) { return !s.to     ? "remove"
+                                          : !s.from ? "add"
+                                                    : "change"; },
+            [](const SetOffload&) { return "set"; },
+        },
+        step);
+    return fmt::format("{} {}", verb, object_of(step));
+}
+
+}  // namespace overlay

@@ -1,0 +1,311 @@
+// Links and the underlay they cross: what a type needs at both ends, whether each end can find the
+// other, and whether the kernel could tell two tunnels apart.
+
+#include "topology/validate_parts.hpp"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <tuple>
+
+namespace overlay {
+namespace {
+
+std::string family_name(Family family) { return family == Family::Ipv4 ? "IPv4" : "IPv6"; }
+
+/// RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 §2.5.6: not found from the Internet.
+bool is_private(const IpAddress& address) {
+    static const std::array<IpPrefix, 6> ranges{
+        *IpPrefix::parse("10.0.0.0/8"),     *IpPrefix::parse("172.16.0.0/12"),
+        *IpPrefix::parse("192.168.0.0/16"), *IpPrefix::parse("100.64.0.0/10"),
+        *IpPrefix::parse("fc00::/7"),       *IpPrefix::parse("127.0.0.0/8")};
+    return address.is_link_local() ||
+           std::any_of(ranges.begin(), ranges.end(),
+                       [&](const IpPrefix& range) { return range.contains(address); });
+}
+
+void check_outer_address(Findings& findings, const Located<IpAddress>& address,
+                         const std::string& path) {
+    const IpAddress& value = address.value;
+    std::string why;
+    if (value.is_unspecified())
+        why = "is no host's address";
+    else if (value.is_multicast())
+        why = "is a multicast address";
+    else if (value.is_loopback())
+        why = "is a loopback address";
+    else if (value.is_link_local() && value.family() == Family::Ipv6)
+        why = "needs a zone, which tunnels lack";
+    if (!why.empty()) findings.error(address.at, path, fmt::format("{} {}", text(value), why));
+}
+
+void check_one_each(Findings& findings, const std::vector<Located<IpAddress>>& addresses,
+                    const std::string& path) {
+    std::map<Family, const Located<IpAddress>*> first;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+        const std::string element = fmt::format("{}[{}]", path, i);
+        check_outer_address(findings, addresses[i], element);
+        const auto [found, is_new] = first.emplace(addresses[i].value.family(), &addresses[i]);
+        if (is_new) continue;
+        findings.error(addresses[i].at, element,
+                       fmt::format("one address per family; {} stands at {}",
+                                   text(found->second->value), findings.place(found->second->at)));
+    }
+}
+
+}  // namespace
+
+void validate_underlay(const Topology& topology, Findings& findings) {
+    const auto visit = [&](const Node& node) {
+        const std::string path = node_path(node) + ".underlay";
+        check_one_each(findings, node.underlay.addresses, path + ".addresses");
+        std::map<Family, Span> gateways;
+        for (std::size_t i = 0; i < node.underlay.gateways.size(); ++i) {
+            const auto& gateway = node.underlay.gateways[i];
+            const auto [found, is_new] = gateways.emplace(gateway.value.family(), gateway.at);
+            if (is_new) continue;
+            findings.error(gateway.at, fmt::format("{}.gateways[{}]", path, i),
+                           fmt::format("one gateway per family; the other stands at {}",
+                                       findings.place(found->second)));
+        }
+    };
+    visit(topology.hub);
+    for (const Node& spoke : topology.spokes) visit(spoke);
+}
+
+namespace {
+
+class LinkRules {
+  public:
+    LinkRules(const Topology& topology, Findings& findings)
+        : topology_{topology},
+          findings_{findings},
+          endpoints_{findings, "where the hub reaches",
+                     "each spoke behind one router needs a port of its own"},
+          gre_{findings, "that of", "leave \"key\" out: each link then has its own"} {
+        const Node& hub = topology.hub;
+        if (hub.bridge) common_ = hub.bridge->addresses;
+        if (hub.wireguard) {
+            common_.insert(common_.end(), hub.wireguard->addresses.begin(),
+                           hub.wireguard->addresses.end());
+        }
+        common_.insert(common_.end(), hub.lan.begin(), hub.lan.end());
+        for (const Node& spoke : topology.spokes) {
+            if (is_routed(spoke) && !spoke.lan.empty()) routed_.push_back(&spoke);
+        }
+    }
+
+    void check(const Node& spoke, const LinkSpec& link) {
+        const std::string path = link_path(spoke, link);
+        check_hub_has(link, path);
+        const auto remote = hub_underlay_address(topology_, link);
+        if (!remote) {
+            findings_.error(link.underlay ? link.underlay->at : link.at,
+                            link.underlay ? path + ".underlay" : path,
+                            fmt::format("the hub has no {} underlay address ({})",
+                                        family_name(underlay_family(topology_, link)),
+                                        findings_.place(topology_.hub.underlay.at)),
+                            "add one to hub.underlay.addresses");
+            return;
+        }
+        if (is_gue(link))
+            check_gue(spoke, link, path);
+        else
+            check_endpoint(link, path);
+        if (is_gretap(link)) check_gre_key(spoke, link, path, *remote);
+        check_own_way(spoke, link, path, *remote);
+    }
+
+  private:
+    void check_hub_has(const LinkSpec& link, const std::string& path) {
+        const Node& hub = topology_.hub;
+        const std::string type{text(link.type.value)};
+        if (is_gue(link) && !hub.gue) {
+            findings_.error(link.type.at, path + ".type",
+                            fmt::format("{} needs \"gue\" at the hub", type),
+                            "add \"gue\": {} to the hub");
+        }
+        if (uses_wireguard(link) && !hub.wireguard) {
+            findings_.error(link.type.at, path + ".type",
+                            fmt::format("{} needs \"wireguard\" at the hub", type),
+                            "add \"wireguard\": { \"public_key\": \"…\" } to the hub");
+        }
+        if (is_gretap(link) && !hub.bridge) {
+            findings_.error(link.type.at, path + ".type",
+                            fmt::format("{} needs a bridge at the hub to be plugged into", type),
+                            "add \"bridge\": {} to the hub");
+        }
+    }
+
+    void check_family(const Located<IpAddress>& address, const LinkSpec& link,
+                      const std::string& path) {
+        const Family family = underlay_family(topology_, link);
+        if (address.value.family() == family) return;
+        findings_.error(address.at, path,
+                        fmt::format("{} is not {}, which this link uses outside",
+                                    text(address.value), family_name(family)));
+    }
+
+    void check_gue(const Node& spoke, const LinkSpec& link, const std::string& path) {
+        if (link.local) {
+            check_outer_address(findings_, *link.local, path + ".local");
+            check_family(*link.local, link, path + ".local");
+        }
+        if (link.nat) {
+            check_outer_address(findings_, link.nat->address, path + ".nat.address");
+            check_family(link.nat->address, link, path + ".nat.address");
+        }
+        if (!link.udp_checksum.value && underlay_family(topology_, link) == Family::Ipv6) {
+            findings_.error(link.udp_checksum.at, path + ".udp_checksum",
+                            "UDP over IPv6 must have checksums (RFC 8200 section 8.1)");
+        }
+        const auto own = spoke_underlay_address(topology_, spoke, link);
+        if (!own) {
+            findings_.error(
+                link.at, path,
+                link.nat ? "the spoke's own underlay address is missing: the tunnel starts there"
+                         : "nothing says where the hub reaches the spoke",
+                link.nat ? "add \"local\", its address behind the router"
+                         : "add \"local\", and \"nat\" if a router translates it");
+            return;
+        }
+        const auto endpoint = spoke_gue_endpoint(topology_, spoke, link);
+        if (!link.nat && is_private(*own) && !is_private(*hub_underlay_address(topology_, link))) {
+            findings_.warning(
+                link.local ? link.local->at : link.at, path,
+                fmt::format("the hub can hardly reach {}, a private address", text(*own)),
+                "add \"nat\" with the public address and port of the router");
+        }
+        const Span at = link.nat ? link.nat->port.at : link.local ? link.local->at : link.at;
+        if (!own_endpoints_.emplace(spoke.name, *endpoint).second)
+            return;  // one socket, several links
+        endpoints_.claim(*endpoint, text(*endpoint), Claim{node_path(spoke), path, at, false});
+    }
+
+    void check_endpoint(const LinkSpec& link, const std::string& path) {
+        if (!link.endpoint) return;
+        const Located<IpAddress> address{link.endpoint->value.address, link.endpoint->at};
+        check_outer_address(findings_, address, path + ".endpoint");
+        check_family(address, link, path + ".endpoint");
+        if (link.listen_port) return;
+        findings_.error(link.endpoint->at, path + ".endpoint",
+                        "the hub cannot call a spoke without a fixed port", "add \"listen_port\"");
+    }
+
+    /// The kernel finds a tunnel by (local, remote, key) only: Linux 6.1 net/ipv4/ip_tunnel.c,
+    /// ip_tunnel_find.
+    void check_gre_key(const Node& spoke, const LinkSpec& link, const std::string& path,
+                       const IpAddress& hub_address) {
+        IpAddress local = hub_address, remote;
+        if (is_gue(link)) {
+            const auto endpoint = spoke_gue_endpoint(topology_, spoke, link);
+            if (!endpoint) return;
+            remote = endpoint->address;
+        } else {
+            const auto inside = spoke_tunnel_addresses(topology_, spoke, link);
+            const auto hub_inside = hub_tunnel_addresses(topology_);
+            if (inside.empty() || hub_inside.empty()) return;
+            local = hub_inside.front().address();
+            remote = inside.front().address();
+        }
+        const auto key = gre_key(topology_, spoke, link);
+        const bool derived = link.key.mode == Setting<std::uint32_t>::Mode::Derived;
+        const auto shown = [&](const IpAddress& far) {
+            return key ? fmt::format("a tunnel to {} with GRE key {}", text(far), *key)
+                       : fmt::format("a tunnel to {} without GRE key", text(far));
+        };
+        const Claim claim{path, derived ? path : path + ".key", link.key.at, derived};
+        const bool alone = gre_.claim(GreIdentity{"hub", local, remote, key}, shown(remote), claim);
+        const auto own = spoke_underlay_address(topology_, spoke, link);
+        if (!alone || !is_gue(link) || !own) return;
+        gre_.claim(GreIdentity{node_path(spoke), *own, local, key}, shown(local), claim);
+    }
+
+    /// A tunnel whose far end lies in a network that the tunnel itself brings would swallow its own
+    /// packets.
+    void check_own_way(const Node& spoke, const LinkSpec& link, const std::string& path,
+                       const IpAddress& hub_address) {
+        std::vector<Located<IpPrefix>> at_spoke = common_;
+        const auto add = [&](const std::vector<Located<IpPrefix>>& more) {
+            at_spoke.insert(at_spoke.end(), more.begin(), more.end());
+        };
+        if (is_gretap(link) && spoke.bridge) add(spoke.bridge->addresses);
+        if (is_gretap(link)) add(spoke.addresses);
+        for (const Node* other : routed_) {
+            if (other->name != spoke.name) add(other->lan);
+        }
+        check_not_inside(hub_address, "the hub's", at_spoke, Claim{{}, path, link.at, false});
+
+        std::optional<Endpoint> far;
+        if (is_gue(link))
+            far = spoke_gue_endpoint(topology_, spoke, link);
+        else if (link.endpoint)
+            far = link.endpoint->value;
+        if (!far) return;
+        std::vector<Located<IpPrefix>> at_hub = common_;
+        for (const Node* other : routed_)
+            at_hub.insert(at_hub.end(), other->lan.begin(), other->lan.end());
+        check_not_inside(far->address, "the spoke's", at_hub, Claim{{}, path, link.at, false});
+    }
+
+    void check_not_inside(const IpAddress& far, std::string_view whose,
+                          const std::vector<Located<IpPrefix>>& networks, const Claim& link) {
+        for (const auto& network : networks) {
+            if (!network.value.contains(far)) continue;
+            findings_.error(
+                link.at, link.path,
+                fmt::format(
+                    "the way to {} {} would lead into the tunnel itself: it lies in {} ({})", whose,
+                    text(far), text(network.value.network()), findings_.place(network.at)));
+            return;
+        }
+    }
+
+    /// On a node: local, remote, key.
+    using GreIdentity = std::tuple<std::string, IpAddress, IpAddress, std::optional<std::uint32_t>>;
+
+    const Topology& topology_;
+    Findings& findings_;
+    std::vector<Located<IpPrefix>> common_;  ///< networks that every link leads to
+    std::vector<const Node*> routed_;        ///< spokes whose LANs every link leads to
+    Register<Endpoint> endpoints_;
+    std::set<std::pair<std::string, Endpoint>> own_endpoints_;
+    Register<GreIdentity> gre_;
+};
+
+void warn_of_open_gue(const Topology& topology, Findings& findings) {
+    bool used = false, open = false;
+    for_each_link(topology, [&](const Node&, const LinkSpec& link) {
+        if (!is_gue(link)) return;
+        used = true;
+        const auto hub = hub_underlay_address(topology, link);
+        open = open || (hub && !is_private(*hub));
+    });
+    const auto& gue = topology.hub.gue;
+    if (!gue) return;
+    if (!used) findings.warning(gue->at, "hub.gue", "no link uses it");
+    if (!open) return;
+    findings.warning(
+        gue->at, "hub.gue",
+        fmt::format(
+            "GUE authenticates nobody: who can forge a spoke's address and send to port {} is "
+            "inside the network",
+            gue->port.value),
+        "gretap-wireguard is the safe type over a public underlay");
+}
+
+}  // namespace
+
+void validate_links(const Topology& topology, Findings& findings) {
+    LinkRules rules{topology, findings};
+    for_each_link(topology,
+                  [&](const Node& spoke, const LinkSpec& link) { rules.check(spoke, link); });
+    warn_of_open_gue(topology, findings);
+    const auto& device = topology.hub.wireguard;
+    bool used = false;
+    for_each_link(topology,
+                  [&](const Node&, const LinkSpec& link) { used = used || uses_wireguard(link); });
+    if (device && !used) findings.warning(device->at, "hub.wireguard", "no link uses it");
+}
+
+}  // namespace overlay

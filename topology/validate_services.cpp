@@ -1,0 +1,328 @@
+// What the nodes do with packets: bridges, router advertisements, forwarding, masquerade, exit.
+
+#include "topology/validate_parts.hpp"
+
+#include <algorithm>
+
+namespace overlay {
+namespace {
+
+const Located<IpPrefix>* bridge_address(const Node& node, Family family) {
+    if (!node.bridge) return nullptr;
+    for (const auto& address : node.bridge->addresses) {
+        if (address.value.family() == family) return &address;
+    }
+    return nullptr;
+}
+
+/// Two bridged links between the same two bridges are a ring, and frames circle in it for ever.
+void check_tree(const Topology& topology, const Node& spoke, Findings& findings) {
+    if (!spoke.bridge || !topology.hub.bridge) return;
+    const LinkSpec* first = nullptr;
+    for (const LinkSpec& link : spoke.links) {
+        if (!is_gretap(link)) continue;
+        if (first == nullptr) {
+            first = &link;
+            continue;
+        }
+        findings.error(
+            link.at, link_path(spoke, link),
+            fmt::format("with {} ({}) this closes a loop between {} and {}",
+                        link_path(spoke, *first), findings.place(first->at),
+                        spoke.bridge->name.value.str(), topology.hub.bridge->name.value.str()),
+            "only one link of a bridged spoke may carry Ethernet");
+    }
+}
+
+void check_spoke_addresses(const Node& spoke, Findings& findings) {
+    if (spoke.addresses.empty()) return;
+    const auto gretaps = std::count_if(spoke.links.begin(), spoke.links.end(), is_gretap);
+    const auto& first = spoke.addresses.front();
+    const std::string path = node_path(spoke) + ".addresses";
+    if (spoke.bridge) {
+        findings.error(first.at, path,
+                       fmt::format("this spoke has a bridge ({}); its addresses stand there",
+                                   findings.place(spoke.bridge->at)),
+                       "move them to \"addresses\" inside \"bridge\"");
+    } else if (gretaps == 0) {
+        findings.error(first.at, path,
+                       "no link of this spoke carries Ethernet; there is nothing to give them to",
+                       "the address inside WireGuard is \"address\" of the link");
+    } else if (gretaps > 1) {
+        findings.error(first.at, path, fmt::format("{} links could have them: which?", gretaps),
+                       "plug the links into a bridge, or keep one");
+    }
+}
+
+void check_uplink_in_bridge(const Node& hub, Findings& findings) {
+    if (!hub.underlay.in_bridge.value) return;
+    const Span& at = hub.underlay.in_bridge.at;
+    const std::string path = "hub.underlay.in_bridge";
+    if (!hub.underlay.interface) {
+        findings.error(at, path, "which interface? \"interface\" is missing beside it");
+    }
+    if (!hub.bridge) {
+        findings.error(at, path, "the hub has no bridge to plug its uplink into",
+                       "add \"bridge\": {} to the hub");
+    } else if (hub.bridge->existing.value) {
+        findings.error(
+            at, path,
+            fmt::format("the bridge exists already ({}); whoever made it decides about its ports",
+                        findings.place(hub.bridge->existing.at)));
+    }
+    if (hub.router_advertisement) {
+        findings.error(
+            hub.router_advertisement->at, "hub.router_advertisement",
+            fmt::format("with the uplink in the bridge ({}) the provider's router advertises",
+                        findings.place(at)),
+            "remove one of the two");
+    }
+    if (hub.masquerade && hub.underlay.interface &&
+        hub.masquerade->out.value == hub.underlay.interface->value && hub.bridge) {
+        findings.error(hub.masquerade->out.at, "hub.masquerade.out",
+                       fmt::format("{} is a port of the bridge ({}); packets leave by {}",
+                                   hub.masquerade->out.value.str(), findings.place(at),
+                                   hub.bridge->name.value.str()));
+    }
+}
+
+bool has_gretap(const Node& spoke) {
+    return std::any_of(spoke.links.begin(), spoke.links.end(), is_gretap);
+}
+
+}  // namespace
+
+void validate_bridges(const Topology& topology, Findings& findings) {
+    const Node& hub = topology.hub;
+    check_uplink_in_bridge(hub, findings);
+    const bool any_gretap = std::any_of(topology.spokes.begin(), topology.spokes.end(), has_gretap);
+    if (hub.bridge && !any_gretap && !topology.spokes.empty()) {
+        findings.warning(hub.bridge->at, "hub.bridge",
+                         "no spoke is plugged into it: no link carries Ethernet");
+    }
+    for (const Node& spoke : topology.spokes) {
+        check_tree(topology, spoke, findings);
+        check_spoke_addresses(spoke, findings);
+        if (spoke.bridge && !has_gretap(spoke)) {
+            findings.warning(spoke.bridge->at, node_path(spoke) + ".bridge",
+                             "nothing is plugged into it: no link of this spoke carries Ethernet");
+        }
+    }
+}
+
+// ---- router advertisement -----------------------------------------------------------------------
+
+namespace {
+
+void check_prefix(const AdvertisedPrefix& prefix, const std::string& path, Findings& findings) {
+    const IpPrefix& value = prefix.prefix.value;
+    const Span& at = prefix.prefix.at;
+    if (value.family() == Family::Ipv4) {
+        findings.error(at, path,
+                       fmt::format("{} is not IPv6; router advertisements are", text(value)));
+        return;
+    }
+    if (value.has_host_bits()) {
+        findings.error(at, path, fmt::format("{} has bits behind its prefix length", text(value)),
+                       fmt::format("the network is {}", text(value.network())));
+    }
+    if (value.address().is_link_local() || value.address().is_multicast()) {
+        findings.error(at, path,
+                       fmt::format("{} cannot be advertised", text(value)));  // RFC 4861 §4.6.2
+    }
+    if (prefix.autonomous && value.length() != 64) {
+        findings.error(
+            at, path,
+            fmt::format("hosts form their own addresses in a /64 only, not in {}", text(value)),
+            "use a /64, or \"autonomous\": false");  // RFC 4862 §5.5.3, RFC 2464 §4
+    }
+    if (prefix.preferred_seconds > prefix.valid_seconds) {
+        findings.error(prefix.at, path,
+                       fmt::format("preferred_lifetime {} is longer than valid_lifetime {}",
+                                   prefix.preferred_seconds, prefix.valid_seconds));
+    }
+}
+
+void check_prefixes(const Node& hub, const RouterAdvertisement& advert, Findings& findings) {
+    for (std::size_t i = 0; i < advert.prefixes.size(); ++i) {
+        const AdvertisedPrefix& prefix = advert.prefixes[i];
+        const std::string path = fmt::format("hub.router_advertisement.prefixes[{}]", i);
+        check_prefix(prefix, path, findings);
+        for (std::size_t j = 0; j < i; ++j) {
+            const auto& other = advert.prefixes[j].prefix;
+            if (!prefix.prefix.value.overlaps(other.value)) continue;
+            findings.error(prefix.prefix.at, path,
+                           fmt::format("{} overlaps {} ({})", text(prefix.prefix.value),
+                                       text(other.value), findings.place(other.at)));
+            break;
+        }
+        const bool covered =
+            hub.bridge &&
+            std::any_of(hub.bridge->addresses.begin(), hub.bridge->addresses.end(),
+                        [&](const auto& address) {
+                            return prefix.prefix.value.contains(address.value.address());
+                        });
+        if (covered || prefix.prefix.value.family() == Family::Ipv4) continue;
+        findings.warning(
+            prefix.prefix.at, path,
+            fmt::format(
+                "no address of the hub's bridge lies in {}: the hub has no route back into it",
+                text(prefix.prefix.value)));
+    }
+}
+
+/// RFC 4861 §6.2.1.
+void check_times(const RouterAdvertisement& advert, Findings& findings) {
+    const std::string path = "hub.router_advertisement";
+    if (advert.min_interval_seconds * 4 > advert.max_interval_seconds * 3) {
+        findings.error(advert.at, path,
+                       fmt::format("min_interval {} is more than three quarters of max_interval {}",
+                                   advert.min_interval_seconds, advert.max_interval_seconds),
+                       fmt::format("at most {}", advert.max_interval_seconds * 3 / 4));
+    }
+    if (advert.lifetime_seconds != 0 && advert.lifetime_seconds < advert.max_interval_seconds) {
+        findings.error(
+            advert.at, path,
+            fmt::format("lifetime {} ends before the next advertisement, max_interval {}",
+                        advert.lifetime_seconds, advert.max_interval_seconds),
+            "0 means \"no default router\"");
+    }
+}
+
+}  // namespace
+
+void validate_router_advertisement(const Topology& topology, Findings& findings) {
+    const Node& hub = topology.hub;
+    if (!hub.router_advertisement) return;
+    const RouterAdvertisement& advert = *hub.router_advertisement;
+    const std::string path = "hub.router_advertisement";
+    if (!hub.bridge) {
+        findings.error(advert.at, path, "the hub has no bridge to advertise on",
+                       "add \"bridge\" to the hub");
+    } else if (bridge_address(hub, Family::Ipv6) == nullptr && !hub.underlay.in_bridge.value) {
+        findings.error(
+            hub.bridge->at, "hub.bridge",
+            fmt::format("an IPv6 address is missing: the hub advertises itself as router ({})",
+                        findings.place(advert.at)),
+            "such as the first address of the advertised prefix");
+    }
+    if (advert.lifetime_seconds != 0 && !forwards(hub, Family::Ipv6)) {
+        findings.error(
+            advert.at, path,
+            "the hub does not forward IPv6: hosts would have a router that drops what they send",
+            "add \"ipv6\" to hub.forwarding");
+    }
+    check_prefixes(hub, advert, findings);
+    check_times(advert, findings);
+    for (std::size_t i = 0; i < advert.rdnss.size(); ++i) {
+        const auto& server = advert.rdnss[i];
+        const std::string element = fmt::format("{}.rdnss[{}]", path, i);
+        if (server.value.family() == Family::Ipv4) {
+            findings.error(server.at, element, fmt::format("{} is not IPv6", text(server.value)));
+        } else if (server.value.is_unspecified() || server.value.is_multicast() ||
+                   server.value.is_loopback()) {
+            findings.error(server.at, element,
+                           fmt::format("{} is no server's address", text(server.value)));
+        }
+    }
+}
+
+// ---- forwarding, masquerade, exit ---------------------------------------------------------------
+
+namespace {
+
+void check_masquerade(const Node& node, Findings& findings) {
+    if (!node.masquerade) return;
+    const std::string path = node_path(node) + ".masquerade";
+    for (std::size_t i = 0; i < node.masquerade->sources.size(); ++i) {
+        const auto& source = node.masquerade->sources[i];
+        const std::string element = fmt::format("{}.sources[{}]", path, i);
+        if (source.value.family() == Family::Ipv6) {
+            findings.error(
+                source.at, element,
+                fmt::format("{} is not IPv4; only IPv4 is masqueraded", text(source.value)),
+                "IPv6 hosts keep their own addresses");
+        } else if (source.value.has_host_bits()) {
+            findings.error(source.at, element,
+                           fmt::format("{} has bits behind its prefix length", text(source.value)),
+                           fmt::format("the network is {}", text(source.value.network())));
+        }
+    }
+    if (forwards(node, Family::Ipv4)) return;
+    findings.error(node.masquerade->at, path,
+                   "this node does not forward IPv4: there would be nothing to masquerade",
+                   "add \"forwarding\": [\"ipv4\"]");
+}
+
+void check_exit(const Topology& topology, const Node& spoke, Findings& findings) {
+    if (!spoke.exit || !spoke.exit->value) return;
+    const Node& hub = topology.hub;
+    const Span& at = spoke.exit->at;
+    const std::string path = node_path(spoke) + ".exit";
+    if (!hub.masquerade) {
+        findings.error(at, path,
+                       "packets would leave the hub with private addresses: it does not masquerade",
+                       "add \"masquerade\": { \"out\": \"…\" } to the hub");
+    }
+    if (!forwards(hub, Family::Ipv4)) {
+        findings.error(at, path, "the hub does not forward IPv4, so nothing can leave there",
+                       "add \"ipv4\" to hub.forwarding");
+    }
+    const bool by_route = std::any_of(spoke.links.begin(), spoke.links.end(),
+                                      [](const LinkSpec& link) { return !is_gretap(link); });
+    if (!by_route && bridge_address(hub, Family::Ipv4) == nullptr) {
+        findings.error(at, path, "the hub's bridge has no IPv4 address that could be the gateway",
+                       "add one to hub.bridge.addresses");
+    }
+    for (const LinkSpec& link : spoke.links) {
+        const auto everything = [](const auto& allowed) { return allowed.value.length() == 0; };
+        const auto& allowed = link.allowed_ips;
+        if (is_gretap(link) || allowed.empty() ||
+            std::any_of(allowed.begin(), allowed.end(), everything))
+            continue;
+        findings.error(allowed.front().at, link_path(spoke, link) + ".allowed_ips",
+                       fmt::format("WireGuard would drop what is to leave by the hub (exit at {})",
+                                   findings.place(at)),
+                       "add \"0.0.0.0/0\", or leave allowed_ips out");
+    }
+    const auto* gateway = bridge_address(hub, Family::Ipv4);
+    const auto near = [&](const auto& address) {
+        return address.value.contains(gateway->value.address());
+    };
+    if (by_route || gateway == nullptr) return;
+    const auto& own = spoke.bridge ? spoke.bridge->addresses : spoke.addresses;
+    if (std::any_of(own.begin(), own.end(), near)) return;
+    findings.error(
+        at, path,
+        fmt::format("no address of this spoke is in one network with the gateway {} ({})",
+                    text(gateway->value.address()), findings.place(gateway->at)),
+        spoke.bridge ? "add one to its bridge's \"addresses\"" : "add one to its \"addresses\"");
+}
+
+/// Between two routed LANs every packet passes the hub.
+void check_routed_lans(const Topology& topology, Findings& findings) {
+    for (const Node& spoke : topology.spokes) {
+        if (!is_routed(spoke)) continue;
+        for (const auto& lan : spoke.lan) {
+            if (forwards(topology.hub, lan.value.family())) continue;
+            const std::string family{text(lan.value.family())};
+            findings.warning(lan.at, node_path(spoke) + ".lan",
+                             fmt::format("only the hub will reach {}: it does not forward {}",
+                                         text(lan.value), family),
+                             fmt::format("add \"{}\" to hub.forwarding", family));
+        }
+    }
+}
+
+}  // namespace
+
+void validate_routing(const Topology& topology, Findings& findings) {
+    check_masquerade(topology.hub, findings);
+    for (const Node& spoke : topology.spokes) {
+        check_masquerade(spoke, findings);
+        check_exit(topology, spoke, findings);
+    }
+    check_routed_lans(topology, findings);
+}
+
+}  // namespace overlay
