@@ -27,14 +27,15 @@ fi
 
 output=$(grep -l '^overlay.output$' /sys/class/virtio-ports/*/name)
 output=/dev/$(basename "$(dirname "$output")")
-mkfifo /run/output
+mkfifo /run/output /run/never
+exec 9<>/run/never
 cat /run/output >"$output" &
 copier=$!
 (
   cd "$directory" || { echo "lab: no directory $directory inside (is it under /tmp?)"; exit 125; }
   unset SHLVL OLDPWD
   exec setsid "${argv[@]}"
-) </dev/null >/run/output 2>&1
+) </dev/null >/run/output 2>&1 9<&-
 status=$?
 
 # A daemon left behind may hold the output open: give what is on its way a second, then go.
@@ -45,5 +46,6 @@ done
 [ "$scratch" = yes ] && umount /scratch
 sync
 echo "$status" >/run/lab/status
+echo "overlay lab: switching off" >/dev/kmsg
 echo o >/proc/sysrq-trigger
-sleep 60
+read -r -t 60 -u 9    # not `sleep`: the disks go before the power does, and process 1 must not end

@@ -106,7 +106,8 @@ qemu=""
 [ ! -s "$job/files/status" ] || wait "$copier" || true   # QEMU may have died before it opened its end
 copier=""
 
-tr -d '\r' <"$job/console" >"$job/console.text"
+# What the kernel says while it takes its devices away, the program being over, is not the program's.
+tr -d '\r' <"$job/console" | sed '/overlay lab: switching off/q' >"$job/console.text"
 [ -z "$console" ] || cp "$job/console.text" "$console"
 if grep -q -E 'Kernel panic|BUG:|Oops' "$job/console.text" || [ ! -s "$job/files/status" ]; then
   echo "kernel lab: the machine broke; the kernel's last words:" >&2
