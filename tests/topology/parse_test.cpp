@@ -196,15 +196,24 @@ TEST_SUITE("parse") {
         CHECK(document.diagnostics[0].message == "the file has more than 65536 values");
     }
 
-    TEST_CASE("strings and keys end at 4 KiB, files at 4 MiB") {
+    TEST_CASE("strings and keys end at 4 KiB, files at 1 MiB") {
         CHECK(parse_json("\"" + repeated("x", 4096) + "\"", "t").diagnostics.empty());
         CHECK(only_message("\"" + repeated("x", 4097) + "\"") ==
               "this string has 4097 bytes; at most 4096 are allowed");
-        CHECK(only_message("{\"" + repeated("x", 4'000'000) + "\":1}") ==
-              "this string has 4000000 bytes; at most 4096 are allowed");
-        CHECK(only_message(repeated(" ", 4'194'305)) ==
-              "the file has 4194305 bytes; at most 4194304 are allowed");
-        CHECK(parse_json(repeated(" ", 4'194'302) + "{}", "t").diagnostics.empty());
+        CHECK(only_message("{\"" + repeated("x", 1'000'000) + "\":1}") ==
+              "this string has 1000000 bytes; at most 4096 are allowed");
+        CHECK(only_message(repeated(" ", 1'048'577)) ==
+              "the file has 1048577 bytes; at most 1048576 are allowed");
+        CHECK(parse_json(repeated(" ", 1'048'574) + "{}", "t").diagnostics.empty());
+    }
+
+    TEST_CASE("line feeds, tabs and carriage returns in a row stay what they are") {
+        CHECK(parse_json("// one\t\n{\r\n\r\n\t\"a\": 1 // two\r\n\n\n}", "t").diagnostics.empty());
+        CHECK(only_message("\"a\n\n\"") == "this string has no closing '\"' on its line");
+        CHECK(only_message("\"a\t\t\"") == "a control character in a string is written as \\u0009");
+        const JsonDocument late = parse_json(repeated("\n", 1'000'000) + "x", "t");
+        REQUIRE(late.diagnostics.size() == 1);
+        CHECK(late.diagnostics[0].at.line == 1'000'001);
     }
 
     TEST_CASE("keys that repeat a thousand times are reported, up to a limit") {
