@@ -156,7 +156,11 @@ std::optional<BaseChain> base_chain(const nlmsghdr* header) {
     out.base.table.family = family_name(body->nfgen_family);
     mnl_attr_parse(header, sizeof(nfgenmsg), take_chain_attribute, &out);
     if (!out.hook) return std::nullopt;
-    out.base.hook = *out.hook;
+    const bool has_forward_hook = body->nfgen_family == NFPROTO_INET ||
+                                  body->nfgen_family == NFPROTO_IPV4 ||
+                                  body->nfgen_family == NFPROTO_IPV6 ||
+                                  body->nfgen_family == NFPROTO_BRIDGE;
+    out.base.forward = has_forward_hook && *out.hook == NF_INET_FORWARD;   // = NF_BR_FORWARD
     return std::move(out.base);
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 // What must be known of nftables without libnftables: whether asking would load a module, which
-// tables there are, and which of the chains that packets meet drop what no rule accepts. (libnftables 1.0.6 reads beyond an array when it lists a table that has flags
-// as JSON, a stranger's table included, and then prints rubbish or nothing at all.)
+// tables there are, and which of the chains that packets meet drop what no rule accepts.
+// (libnftables 1.0.6 reads beyond an array when it lists a table that has flags as JSON, a
+// stranger's table included, and then prints rubbish or nothing at all.)
 
 #include "netlink/fd.hpp"
 #include "topology/state.hpp"
@@ -31,8 +32,8 @@ struct TableHeader {
 struct BaseChain {
     FoundTable table;
     std::string name;
-    std::uint32_t hook = 0;   ///< NF_INET_FORWARD, NF_BR_FORWARD: 2; by the table's family
-    bool drops = false;       ///< policy drop
+    bool forward = false;   ///< it meets what is routed (ip, ip6, inet) or bridged (bridge) onwards
+    bool drops = false;     ///< policy drop
 };
 [[nodiscard]] Result<std::vector<BaseChain>> dump_base_chains(const UniqueFd& fd);
 

@@ -13,7 +13,6 @@
 #include <charconv>
 #include <filesystem>
 
-#include <linux/netfilter.h>
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
 
@@ -80,8 +79,7 @@ Result<std::vector<std::string>> dropping_forward_chains() {
     const auto chains = netlink::dump_base_chains(*socket);
     if (!chains) return pass_on(chains);
     for (const netlink::BaseChain& chain : *chains) {
-        const bool has_forward_hook = chain.table.family != "arp" && chain.table.family != "netdev";
-        if (!has_forward_hook || chain.hook != NF_INET_FORWARD || !chain.drops) continue;
+        if (!chain.forward || !chain.drops) continue;
         out.push_back(fmt::format("{} {} {}", chain.table.family, chain.table.name, chain.name));
     }
     return out;

@@ -171,18 +171,18 @@ TEST_SUITE("parse") {
         REQUIRE(deep.diagnostics.size() == 1);
         CHECK(deep.diagnostics[0].message == "nested deeper than 32 levels");
         CHECK(deep.diagnostics[0].at == Span{1, 33, 1});
-        CHECK_FALSE(parse_json(repeated("{\"a\":", 1'000'000), "t").root);
+        CHECK_FALSE(parse_json(repeated("{\"a\":", 200'000), "t").root);
     }
 
     TEST_CASE("an object or list with too many members is refused at the first that is too many") {
         CHECK(parse_json("[" + repeated("0,", 4095) + "0]", "t").diagnostics.empty());
-        const JsonDocument list = parse_json("[" + repeated("0,", 1'000'000) + "0]", "t");
+        const JsonDocument list = parse_json("[" + repeated("0,", 500'000) + "0]", "t");
         REQUIRE(list.diagnostics.size() == 1);
         CHECK(list.diagnostics[0].message == "this array has more than 4096 elements");
         CHECK(list.diagnostics[0].at == Span{1, 8194, 1});
 
         std::string object = "{";
-        for (int i = 0; i < 300'000; ++i) object += "\"k" + std::to_string(i) + "\":0,";
+        for (int i = 0; i < 50'000; ++i) object += "\"k" + std::to_string(i) + "\":0,";
         const JsonDocument keys = parse_json(object, "t");
         REQUIRE(keys.diagnostics.size() == 1);
         CHECK(keys.diagnostics[0].message == "this object has more than 4096 keys");
