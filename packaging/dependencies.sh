@@ -12,7 +12,7 @@ build="cmake ninja-build g++ pkg-config libfmt-dev nlohmann-json3-dev libexpecte
 # The kernel lab (tests/kernel), and what stands in it for other people's machines.
 lab="qemu-system-x86 busybox-static kmod cpio e2fsprogs iproute2 iputils-ping wireguard-tools
   nftables ethtool radvd procps util-linux python3"
-test="$lab ccache iperf3 strace tcpdump python3-jsonschema"
+test="$lab ccache iperf3 iptables strace tcpdump python3-jsonschema"
 demo="$lab"
 
 list_only=no

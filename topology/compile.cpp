@@ -5,7 +5,6 @@
 
 #include "topology/compiler.hpp"
 #include "topology/firewall_intent.hpp"
-#include "topology/mtu.hpp"
 
 #include <fmt/format.h>
 
@@ -18,7 +17,7 @@ NodeIntent compile(const Topology& topology, const Node& node, const PresharedKe
 }
 
 Compiler::Compiler(const Topology& topology, const Node& node, const PresharedKeys& keys)
-    : topology_{topology}, node_{node}, keys_{keys} {
+    : topology_{topology}, node_{node}, keys_{keys}, mtus_{topology} {
     out_.network = topology.network;
     out_.node = node.name;
 }
@@ -71,7 +70,7 @@ void Compiler::bridge() {
     if (!node_.bridge) return;
     const BridgeSpec& spec = *node_.bridge;
     Link link{.name = spec.name.value, .kind = LinkKind::Bridge};
-    link.mtu = bridge_mtu(topology_, node_);
+    link.mtu = mtus_.bridge(node_);
     if (spec.existing.value) {
         out_.borrowed.insert(link.name);
         origin(CreateLink{link}, spec.at, here("bridge"));
@@ -112,7 +111,7 @@ void Compiler::tunnel(const End& end) {
     link.kind =
         link.gretap->local.family() == Family::Ipv4 ? LinkKind::Gretap : LinkKind::Ip6gretap;
     link.alias = mark(link_id(end.spoke, spec));
-    link.mtu = link_mtu(topology_, end.spoke, spec);
+    link.mtu = mtus_.tunnel(end.spoke, spec);
     link.mac = link_mac(topology_, end.spoke, spec, node_.is_hub);
     const bool bridged =
         node_.is_hub ? hub_end_is_bridged(topology_, spec) : spoke_end_is_bridged(end.spoke, spec);
@@ -138,23 +137,11 @@ GretapAttributes Compiler::gretap(const End& end) {
         gue(end, out);
         return out;
     }
-    const auto [hub, spoke] = tunnel_pair(end);
-    out.local = node_.is_hub ? hub : spoke;
-    out.remote = node_.is_hub ? spoke : hub;
+    const auto ends = tunnel_ends(topology_, end.spoke, spec);
+    OVERLAY_ASSERT(ends);  // validate() demands a common family
+    out.local = node_.is_hub ? ends->hub : ends->spoke;
+    out.remote = node_.is_hub ? ends->spoke : ends->hub;
     return out;
-}
-
-/// The hub's and the spoke's address inside WireGuard, of one family: IPv4 where both have it.
-std::pair<IpAddress, IpAddress> Compiler::tunnel_pair(const End& end) const {
-    const auto hub = hub_tunnel_addresses(topology_);
-    const auto spoke = spoke_tunnel_addresses(topology_, end.spoke, end.link);
-    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        const auto of_family = [&](const IpPrefix& p) { return p.family() == family; };
-        const auto h = std::find_if(hub.begin(), hub.end(), of_family);
-        const auto s = std::find_if(spoke.begin(), spoke.end(), of_family);
-        if (h != hub.end() && s != spoke.end()) return {h->address(), s->address()};
-    }
-    OVERLAY_UNREACHABLE("validate() demands a common family");
 }
 
 void Compiler::gue(const End& end, GretapAttributes& out) {

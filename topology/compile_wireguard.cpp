@@ -2,7 +2,6 @@
 // device for all its spokes; a spoke has one per link.
 
 #include "topology/compiler.hpp"
-#include "topology/mtu.hpp"
 
 #include <fmt/format.h>
 
@@ -18,7 +17,7 @@ void Compiler::hub_wireguard() {
     if (!spec || !used) return;
     const IfName name = spec->interface.value;
     Link link{.name = name, .kind = LinkKind::Wireguard, .alias = mark("wireguard")};
-    link.mtu = hub_wireguard_mtu(topology_);
+    link.mtu = mtus_.hub_wireguard();
     own_link(link, spec->at, "hub.wireguard");
     WireguardDevice device{.public_key = spec->public_key.value,
                            .listen_port = spec->listen_port.value};
@@ -43,9 +42,7 @@ void Compiler::spoke_wireguard() {
         const std::string path = link_path(node_, end.link);
         Link link{.name = name, .kind = LinkKind::Wireguard};
         link.alias = mark(link_id(node_, end.link) + ".wireguard");
-        link.mtu = end.link.type.value == LinkType::Wireguard
-                       ? link_mtu(topology_, node_, end.link)
-                       : spoke_wireguard_mtu(topology_, node_, end.link);
+        link.mtu = mtus_.spoke_wireguard(node_, end.link);
         own_link(link, end.link.at, path);
         WireguardDevice device{.public_key = end.link.public_key->value};
         if (end.link.listen_port) device.listen_port = end.link.listen_port->value;
@@ -114,11 +111,6 @@ Fingerprint Compiler::preshared(const LinkSpec& link) {
     if (!link.preshared_key_file) return {};
     const auto known = keys_.find(link.preshared_key_file->value);
     return known == keys_.end() ? Fingerprint{} : known->second;
-}
-
-std::string private_key_file(const Topology& topology, const LinkSpec& link) {
-    return link.private_key_file ? link.private_key_file->value
-                                 : fmt::format("/etc/overlay/{}.key", topology.network);
 }
 
 SecretFiles secret_files(const Topology& topology, const Node& node) {

@@ -4,6 +4,7 @@
 
 #include "topology/derive.hpp"
 #include "topology/intent.hpp"
+#include "topology/mtu.hpp"
 #include "topology/step.hpp"
 
 #include <optional>
@@ -41,7 +42,6 @@ class Compiler {
     void borrow_port(const IfName& name, Span at, std::string path);
     void tunnel(const End& end);
     GretapAttributes gretap(const End& end);
-    [[nodiscard]] std::pair<IpAddress, IpAddress> tunnel_pair(const End& end) const;
     void gue(const End& end, GretapAttributes& out);
 
     // compile_wireguard.cpp
@@ -76,6 +76,7 @@ class Compiler {
     const Topology& topology_;
     const Node& node_;
     const PresharedKeys& keys_;
+    MtuEngine mtus_;
     std::vector<End> ends_;
     NodeIntent out_;
 };

@@ -72,6 +72,10 @@ std::string default_key_file(std::string_view network) {
     return fmt::format("/etc/overlay/{}.key", network);
 }
 
+std::string private_key_file(const Topology& topology, const LinkSpec& link) {
+    return link.private_key_file ? link.private_key_file->value : default_key_file(topology.network);
+}
+
 std::string link_path(const Node& spoke, const LinkSpec& link) {
     return link.id.empty() ? fmt::format("spokes.{}.link", spoke.name)
                            : fmt::format("spokes.{}.links.{}", spoke.name, link.id);
@@ -225,6 +229,19 @@ std::vector<IpPrefix> spoke_tunnel_addresses(const Topology& topology, const Nod
         if (const auto host = host_in(hub, hash)) out.push_back(*host);
     }
     return out;
+}
+
+std::optional<TunnelEnds> tunnel_ends(const Topology& topology, const Node& spoke,
+                                      const LinkSpec& link) {
+    const auto hub = hub_tunnel_addresses(topology);
+    const auto own = spoke_tunnel_addresses(topology, spoke, link);
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const auto fits = [&](const IpPrefix& prefix) { return prefix.family() == family; };
+        const auto h = std::find_if(hub.begin(), hub.end(), fits);
+        const auto s = std::find_if(own.begin(), own.end(), fits);
+        if (h != hub.end() && s != own.end()) return TunnelEnds{h->address(), s->address()};
+    }
+    return std::nullopt;
 }
 
 // ---- marks and bridges --------------------------------------------------------------------------

@@ -29,6 +29,8 @@ namespace overlay {
 
 /// Where a node keeps its private key unless the file says otherwise: "/etc/overlay/<network>.key".
 [[nodiscard]] std::string default_key_file(std::string_view network);
+/// Where the spoke keeps the private key of this link.
+[[nodiscard]] std::string private_key_file(const Topology& topology, const LinkSpec& link);
 
 /// nullopt: no key on the wire ("none").
 [[nodiscard]] std::optional<std::uint32_t> gre_key(const Topology& topology, const Node& spoke,
@@ -50,6 +52,14 @@ namespace overlay {
 [[nodiscard]] std::vector<IpPrefix> hub_tunnel_addresses(const Topology& topology);
 [[nodiscard]] std::vector<IpPrefix> spoke_tunnel_addresses(const Topology& topology,
                                                            const Node& spoke, const LinkSpec& link);
+
+struct TunnelEnds {
+    IpAddress hub, spoke;
+};
+/// The Ethernet tunnel's ends inside WireGuard: of IPv4 where both nodes have it. nullopt: no family in
+/// common (a validation error).
+[[nodiscard]] std::optional<TunnelEnds> tunnel_ends(const Topology& topology, const Node& spoke,
+                                                    const LinkSpec& link);
 
 /// The spoke's FOU port: stated, or the hub's.
 [[nodiscard]] std::uint16_t spoke_gue_port(const Topology& topology, const LinkSpec& link);

@@ -48,13 +48,14 @@ struct TunnelPort {
 
 std::vector<TunnelPort> tunnel_ports(const Topology& topology, const Node& node) {
     std::vector<TunnelPort> out;
+    const MtuEngine mtus{topology};
     for (const Node& spoke : topology.spokes) {
         if (!node.is_hub && spoke.name != node.name) continue;
         for (const LinkSpec& link : spoke.links) {
             const bool bridged = node.is_hub ? hub_end_is_bridged(topology, link)
                                              : spoke_end_is_bridged(spoke, link);
             if (!bridged) continue;
-            const MtuBreakdown mtu = explain_mtu(topology, spoke, link);
+            const MtuBreakdown mtu = mtus.explain(spoke, link);
             out.push_back({node.is_hub ? hub_interface(topology, spoke, link)
                                        : spoke_interface(topology, spoke, link),
                            mtu.mss4, mtu.mss6});

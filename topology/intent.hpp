@@ -62,7 +62,4 @@ struct SecretFiles {
 };
 [[nodiscard]] SecretFiles secret_files(const Topology& topology, const Node& node);
 
-/// "/etc/overlay/<network>.key", or as stated.
-[[nodiscard]] std::string private_key_file(const Topology& topology, const LinkSpec& link);
-
 }  // namespace overlay

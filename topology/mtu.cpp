@@ -38,13 +38,11 @@ Mtu wireguard_fit(const Topology& topology, const Node& spoke, const LinkSpec& l
 
 bool uses_wireguard(const LinkSpec& link) { return link.type.value != LinkType::GretapGue; }
 
-/// The family of the gretap's own outer packets when they travel inside WireGuard.
-Family tunnel_family(const Topology& topology) {
-    const auto addresses = hub_tunnel_addresses(topology);
-    const bool has_ipv4 =
-        std::any_of(addresses.begin(), addresses.end(),
-                    [](const IpPrefix& prefix) { return prefix.family() == Family::Ipv4; });
-    return has_ipv4 || addresses.empty() ? Family::Ipv4 : Family::Ipv6;
+/// The family of the gretap's own outer packets when they travel inside WireGuard; the larger header
+/// while the two ends have none in common, which validate() refuses.
+Family tunnel_family(const Topology& topology, const Node& spoke, const LinkSpec& link) {
+    const auto ends = tunnel_ends(topology, spoke, link);
+    return ends ? ends->hub.family() : Family::Ipv6;
 }
 
 class Sum {
@@ -124,24 +122,27 @@ void add_notes(MtuBreakdown& out, const LinkSpec& link) {
 
 }  // namespace
 
-MtuBreakdown explain_mtu(const Topology& topology, const Node& spoke, const LinkSpec& link) {
+MtuEngine::MtuEngine(const Topology& topology)
+    : topology_{topology}, hub_device_{hub_device_mtu(topology)} {}
+
+MtuBreakdown MtuEngine::explain(const Node& spoke, const LinkSpec& link) const {
     MtuBreakdown out;
-    out.underlay = underlay_mtu(topology, spoke);
+    out.underlay = underlay_mtu(topology_, spoke);
     Sum sum{out};
     sum.start(out.underlay);
-    sum.outer(underlay_family(topology, link));
-    const bool keyed = gre_key(topology, spoke, link).has_value();
+    sum.outer(underlay_family(topology_, link));
+    const bool keyed = gre_key(topology_, spoke, link).has_value();
     if (link.type.value == LinkType::GretapGue) {
         sum.add("GUE header", -gue_bytes);
         sum.gre(keyed);
     } else {
-        out.wireguard_hub = hub_device_mtu(topology);
-        out.wireguard_spoke = spoke_device_mtu(topology, spoke, link);
+        out.wireguard_hub = hub_device_;
+        out.wireguard_spoke = spoke_device_mtu(topology_, spoke, link);
         sum.wireguard();
         sum.limit("WireGuard device of the hub", *out.wireguard_hub);
         sum.limit("WireGuard device of the spoke", *out.wireguard_spoke);
         if (link.type.value == LinkType::GretapWireguard) {
-            const Family inner = tunnel_family(topology);
+            const Family inner = tunnel_family(topology_, spoke, link);
             sum.add(inner == Family::Ipv4 ? "tunnel IPv4 header" : "tunnel IPv6 header",
                     -ip_bytes(inner));
             sum.gre(keyed);
@@ -157,27 +158,29 @@ MtuBreakdown explain_mtu(const Topology& topology, const Node& spoke, const Link
     return out;
 }
 
-std::optional<Mtu> hub_wireguard_mtu(const Topology& topology) {
-    const auto& device = topology.hub.wireguard;
+std::optional<Mtu> MtuEngine::hub_wireguard() const {
+    const auto& device = topology_.hub.wireguard;
     if (!device || device->mtu.mode == Setting<Mtu>::Mode::Kernel) return std::nullopt;
-    return hub_device_mtu(topology);
+    return hub_device_;
 }
 
-std::optional<Mtu> spoke_wireguard_mtu(const Topology& topology, const Node& spoke,
-                                       const LinkSpec& link) {
-    if (!uses_wireguard(link) || link.wireguard_mtu.mode == Setting<Mtu>::Mode::Kernel) {
-        return std::nullopt;
-    }
-    return spoke_device_mtu(topology, spoke, link);
+std::optional<Mtu> MtuEngine::spoke_wireguard(const Node& spoke, const LinkSpec& link) const {
+    using Mode = Setting<Mtu>::Mode;
+    if (!uses_wireguard(link) || link.wireguard_mtu.mode == Mode::Kernel) return std::nullopt;
+    // The device is the link itself: what the hub's device does not send, the spoke's need not.
+    const bool is_link = link.type.value == LinkType::Wireguard;
+    if (is_link && link.wireguard_mtu.mode == Mode::Derived) return explain(spoke, link).link;
+    return spoke_device_mtu(topology_, spoke, link);
 }
 
-std::optional<Mtu> link_mtu(const Topology& topology, const Node& spoke, const LinkSpec& link) {
-    // Inside WireGuard, "kernel" is the figure that the kernel finds once WireGuard has its address. It looks
-    // only while it makes the tunnel, which we do earlier: it would take the uplink's (Linux 6.1
-    // net/ipv4/ip_tunnel.c, ip_tunnel_bind_dev).
-    const bool kernel_knows = link.type.value != LinkType::GretapWireguard;
+std::optional<Mtu> MtuEngine::tunnel(const Node& spoke, const LinkSpec& link) const {
+    if (link.type.value == LinkType::Wireguard) return std::nullopt;
+    // Inside WireGuard, "kernel" is the figure that the kernel finds once WireGuard has its address.
+    // It looks only while it makes the tunnel, which we do earlier: it would take the uplink's (Linux
+    // 6.1 net/ipv4/ip_tunnel.c, ip_tunnel_bind_dev).
+    const bool kernel_knows = link.type.value == LinkType::GretapGue;
     if (link.mtu.mode == Setting<Mtu>::Mode::Kernel && kernel_knows) return std::nullopt;
-    return explain_mtu(topology, spoke, link).link;
+    return explain(spoke, link).link;
 }
 
 /// A router's LAN bridge may be its own uplink (the blog's home). A narrower MTU there would take
@@ -194,28 +197,35 @@ static bool carries_underlay(const Topology& topology, const Node& node) {
     return false;
 }
 
-std::optional<Mtu> bridge_mtu(const Topology& topology, const Node& node) {
+std::optional<Mtu> MtuEngine::bridge(const Node& node) const {
     if (!node.bridge) return std::nullopt;
     const BridgeSpec& bridge = *node.bridge;
     if (bridge.mtu.mode == Setting<Mtu>::Mode::Stated) return bridge.mtu.value;
     if (bridge.mtu.mode == Setting<Mtu>::Mode::Kernel) return std::nullopt;
     if (bridge.existing.value) {
-        return carries_underlay(topology, node) ? std::optional{node.underlay.mtu.value}
+        return carries_underlay(topology_, node) ? std::optional{node.underlay.mtu.value}
                                                 : std::nullopt;
     }
     Mtu smallest = node.underlay.in_bridge.value ? node.underlay.mtu.value : Mtu{1500};
-    for (const Node& spoke : topology.spokes) {
+    for (const Node& spoke : topology_.spokes) {
         if (!node.is_hub && spoke.name != node.name) continue;
         for (const LinkSpec& link : spoke.links) {
-            const bool is_port = node.is_hub ? hub_end_is_bridged(topology, link)
+            const bool is_port = node.is_hub ? hub_end_is_bridged(topology_, link)
                                              : spoke_end_is_bridged(spoke, link);
             if (!is_port) continue;
-            const auto mtu = link_mtu(topology, spoke, link);
+            const auto mtu = tunnel(spoke, link);
             if (!mtu) return std::nullopt;
             smallest = std::min(smallest, *mtu);
         }
     }
     return smallest;
+}
+
+std::optional<Mtu> MtuEngine::advertised() const {
+    const auto& advert = topology_.hub.router_advertisement;
+    if (!advert || advert->mtu.mode == Setting<Mtu>::Mode::Kernel) return std::nullopt;
+    if (advert->mtu.mode == Setting<Mtu>::Mode::Stated) return advert->mtu.value;
+    return bridge(topology_.hub);
 }
 
 }  // namespace overlay

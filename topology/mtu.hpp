@@ -1,6 +1,7 @@
 #pragma once
 // How many bytes fit: from the underlay's MTU through every header to the tunnel's MTU and the TCP MSS,
-// as a sum that can be shown line by line. compile() uses exactly these figures; `explain mtu` prints them.
+// as a sum that can be shown line by line. compile() uses exactly these figures; `explain mtu` prints
+// them.
 
 #include "topology/derive.hpp"
 
@@ -23,15 +24,29 @@ struct MtuBreakdown {
     std::vector<std::string> notes;
 };
 
-[[nodiscard]] MtuBreakdown explain_mtu(const Topology& topology, const Node& spoke, const LinkSpec& link);
+/// The figures of one file. The file must outlive it and stay as it is.
+class MtuEngine {
+  public:
+    explicit MtuEngine(const Topology& topology);
 
-/// The hub's WireGuard device serves all its links: the smallest of theirs. nullopt: left to the kernel.
-[[nodiscard]] std::optional<Mtu> hub_wireguard_mtu(const Topology& topology);
-[[nodiscard]] std::optional<Mtu> spoke_wireguard_mtu(const Topology& topology, const Node& spoke, const LinkSpec& link);
-/// nullopt: left to the kernel.
-[[nodiscard]] std::optional<Mtu> link_mtu(const Topology& topology, const Node& spoke, const LinkSpec& link);
-/// Of a bridge that we make: the smallest of its tunnels. Of a borrowed one that carries the node's own
-/// underlay: the underlay's, since the kernel would lower it to the tunnel's. nullopt: left alone.
-[[nodiscard]] std::optional<Mtu> bridge_mtu(const Topology& topology, const Node& node);
+    [[nodiscard]] MtuBreakdown explain(const Node& spoke, const LinkSpec& link) const;
+
+    // What a device is to be given. nullopt: left to the kernel.
+
+    /// The hub's WireGuard device serves all its links: the smallest of theirs.
+    [[nodiscard]] std::optional<Mtu> hub_wireguard() const;
+    [[nodiscard]] std::optional<Mtu> spoke_wireguard(const Node& spoke, const LinkSpec& link) const;
+    /// The Ethernet tunnel, both ends.
+    [[nodiscard]] std::optional<Mtu> tunnel(const Node& spoke, const LinkSpec& link) const;
+    /// Of a bridge that we make: the smallest of its tunnels. Of a borrowed one that carries the
+    /// node's own underlay: the underlay's, since the kernel would lower it to the tunnel's.
+    [[nodiscard]] std::optional<Mtu> bridge(const Node& node) const;
+    /// What the hub's router advertisement says. nullopt: nothing.
+    [[nodiscard]] std::optional<Mtu> advertised() const;
+
+  private:
+    const Topology& topology_;
+    Mtu hub_device_;   ///< once, since it depends on every spoke
+};
 
 }  // namespace overlay

@@ -55,10 +55,7 @@ std::string render_radvd(const Topology& topology) {
         advert->min_interval_seconds, advert->max_interval_seconds, advert->lifetime_seconds);
     out += fmt::format("\tAdvManagedFlag {};\n\tAdvOtherConfigFlag {};\n", on_off(advert->managed),
                        on_off(advert->other_config));
-    std::optional<Mtu> mtu;
-    if (advert->mtu.mode == Setting<Mtu>::Mode::Stated) mtu = advert->mtu.value;
-    if (advert->mtu.mode == Setting<Mtu>::Mode::Derived) mtu = bridge_mtu(topology, topology.hub);
-    if (mtu) out += fmt::format("\tAdvLinkMTU {};\n", mtu->bytes());
+    if (const auto mtu = MtuEngine{topology}.advertised()) out += fmt::format("\tAdvLinkMTU {};\n", mtu->bytes());
     for (const AdvertisedPrefix& prefix : advert->prefixes) out += prefix_block(prefix);
     out += rdnss_blocks(advert->rdnss);
     if (!advert->dnssl.empty()) {

@@ -245,22 +245,21 @@ void check_against_hub(Findings& findings, const std::vector<IpPrefix>& hub, con
     }
 }
 
-void check_allowed_ips(Findings& findings, const std::vector<IpPrefix>& hub, const LinkSpec& link,
-                       const std::string& path) {
+void check_allowed_ips(Findings& findings, const Topology& topology, const Node& spoke,
+                       const LinkSpec& link) {
     if (link.allowed_ips.empty()) return;
-    for (const auto& prefix : link.allowed_ips)
-        check_network(findings, prefix, path + ".allowed_ips");
-    if (!is_gretap(link)) return;
-    for (const IpPrefix& own : hub) {
-        const bool reached =
-            std::any_of(link.allowed_ips.begin(), link.allowed_ips.end(),
-                        [&](const auto& allowed) { return allowed.value.contains(own.address()); });
-        if (reached) return;
-    }
+    const std::string path = link_path(spoke, link) + ".allowed_ips";
+    for (const auto& prefix : link.allowed_ips) check_network(findings, prefix, path);
+    const auto ends = tunnel_ends(topology, spoke, link);
+    if (!is_gretap(link) || !ends) return;
+    const bool reached =
+        std::any_of(link.allowed_ips.begin(), link.allowed_ips.end(),
+                    [&](const auto& allowed) { return allowed.value.contains(ends->hub); });
+    if (reached) return;
     findings.error(
-        link.allowed_ips.front().at, path + ".allowed_ips",
+        link.allowed_ips.front().at, path,
         fmt::format("the hub's own address, {}, is not among them; the tunnel would carry nothing",
-                    hub.empty() ? "" : text(hub.front().address())));
+                    text(ends->hub)));
 }
 
 }  // namespace
@@ -274,7 +273,7 @@ void validate_tunnel_addresses(const Topology& topology, Findings& findings) {
         const std::string path = link_path(spoke, link);
         check_one_per_family(findings, link.addresses, path + ".address");
         check_against_hub(findings, hub, link, path);
-        check_allowed_ips(findings, hub, link, path);
+        check_allowed_ips(findings, topology, spoke, link);
         if (spoke_tunnel_addresses(topology, spoke, link).empty()) {
             findings.error(link.at, path,
                            "the hub's network inside WireGuard has no room for another node",

@@ -30,9 +30,9 @@ std::string sum(const MtuBreakdown& breakdown) {
 }
 
 /// As if the file stated no MTU for the tunnel.
-MtuBreakdown without_stated(const Topology& topology, const Node& spoke, LinkSpec link) {
+MtuBreakdown without_stated(const MtuEngine& mtus, const Node& spoke, LinkSpec link) {
     link.mtu.mode = Setting<Mtu>::Mode::Derived;
-    return explain_mtu(topology, spoke, link);
+    return mtus.explain(spoke, link);
 }
 
 /// What fits into WireGuard on this link, whatever the file states for the two devices.
@@ -47,7 +47,7 @@ MtuBreakdown wireguard_room(const Topology& topology, const Node& spoke, LinkSpe
     Node node = spoke;
     node.links = {link};
     alone.spokes = {node};
-    return explain_mtu(alone, node, link);
+    return MtuEngine{alone}.explain(node, link);
 }
 
 bool has_ipv6(const std::vector<Located<IpPrefix>>& addresses) {
@@ -71,13 +71,13 @@ bool carries_ipv6(const Topology& topology, const Node& spoke, const LinkSpec& l
 class MtuRules {
   public:
     MtuRules(const Topology& topology, Findings& findings)
-        : topology_{topology}, findings_{findings} {}
+        : topology_{topology}, mtus_{topology}, findings_{findings} {}
 
     void check(const Node& spoke, const LinkSpec& link) {
         const std::string path = link_path(spoke, link);
         check_outer(topology_.hub, link, path);
         check_outer(spoke, link, path);
-        const MtuBreakdown room = without_stated(topology_, spoke, link);
+        const MtuBreakdown room = without_stated(mtus_, spoke, link);
         if (is_stated(link.mtu) && link.mtu.value > room.link) {
             findings_.error(link.mtu.at, path + ".mtu",
                             fmt::format("{} does not fit: {}", link.mtu.value.bytes(), sum(room)));
@@ -85,7 +85,7 @@ class MtuRules {
         if (uses_wireguard(link))
             check_device(link.wireguard_mtu, spoke, link, path + ".wireguard_mtu");
         const bool left_to_kernel = link.mtu.mode == Setting<Mtu>::Mode::Kernel;
-        const MtuBreakdown whole = explain_mtu(topology_, spoke, link);
+        const MtuBreakdown whole = mtus_.explain(spoke, link);
         if (left_to_kernel || whole.link.bytes() >= ipv6_minimum_bytes) return;
         if (!carries_ipv6(topology_, spoke, link)) return;
         findings_.error(is_stated(link.mtu) ? link.mtu.at : link.at, path,
@@ -141,7 +141,7 @@ class MtuRules {
         for (const Node& spoke : node.is_hub ? topology_.spokes : std::vector<Node>{node}) {
             for (const LinkSpec& link : spoke.links) {
                 if (!is_gretap(link)) continue;
-                const auto mtu = link_mtu(topology_, spoke, link);
+                const auto mtu = mtus_.tunnel(spoke, link);
                 if (!mtu) return std::nullopt;
                 smallest = smallest ? std::min(*smallest, *mtu) : *mtu;
             }
@@ -161,6 +161,7 @@ class MtuRules {
     }
 
     const Topology& topology_;
+    MtuEngine mtus_;
     Findings& findings_;
     bool reported_ = false;
 };

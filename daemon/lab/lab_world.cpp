@@ -17,7 +17,7 @@ constexpr Mtu wireguard_default_mtu{1420};
 class WorldBuilder {
   public:
     WorldBuilder(const LabPlan& plan, const Topology& topology, const Intents& intents)
-        : plan_{plan}, topology_{topology}, intents_{intents} {}
+        : plan_{plan}, topology_{topology}, mtus_{topology}, intents_{intents} {}
 
     World build() {
         for (const LabHost& host : plan_.hosts) add_host(host);
@@ -124,7 +124,7 @@ class WorldBuilder {
             if (link.type.value == LinkType::Wireguard) continue;
             const LabEnd at_hub{topology_.hub.name, hub_interface(topology_, spoke, link)};
             const LabEnd at_spoke{spoke.name, spoke_interface(topology_, spoke, link)};
-            const Mtu mtu = explain_mtu(topology_, spoke, link).link;
+            const Mtu mtu = mtus_.explain(spoke, link).link;
             world_.hosts[at_hub.host].mtus.emplace(at_hub.interface, mtu);
             world_.hosts[at_spoke.host].mtus.emplace(at_spoke.interface, mtu);
             connect(at_hub, at_spoke, mtu);
@@ -139,7 +139,7 @@ class WorldBuilder {
             for (const auto& prefix : hub.router_advertisement->prefixes) {
                 if (!prefix.autonomous) continue;
                 advertise_from({hub.name, hub.bridge->name.value}, prefix.prefix.value,
-                               advertised_mtu());
+                               mtus_.advertised());
             }
         }
         for (const LabHost& host : plan_.hosts) {
@@ -148,13 +148,6 @@ class WorldBuilder {
                 advertise_from({host.name, host.advert->interface}, prefix, std::nullopt);
             }
         }
-    }
-
-    [[nodiscard]] std::optional<Mtu> advertised_mtu() const {
-        const Setting<Mtu>& stated = topology_.hub.router_advertisement->mtu;
-        if (stated.mode == Setting<Mtu>::Mode::Stated) return stated.value;
-        if (stated.mode == Setting<Mtu>::Mode::Kernel) return std::nullopt;
-        return bridge_mtu(topology_, topology_.hub);
     }
 
     void advertise_from(const LabEnd& router, const IpPrefix& prefix,
@@ -184,6 +177,7 @@ class WorldBuilder {
 
     const LabPlan& plan_;
     const Topology& topology_;
+    MtuEngine mtus_;
     const Intents& intents_;
     World world_;
     std::uint64_t stand_ins_ = 0xfff0000;

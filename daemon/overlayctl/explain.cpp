@@ -31,8 +31,8 @@ std::vector<NamedLink> all_links(const Topology& topology) {
     return out;
 }
 
-std::string mtu_text(const Topology& topology, const NamedLink& named) {
-    const MtuBreakdown mtu = explain_mtu(topology, *named.spoke, *named.link);
+std::string mtu_text(const Topology& topology, const MtuEngine& mtus, const NamedLink& named) {
+    const MtuBreakdown mtu = mtus.explain(*named.spoke, *named.link);
     std::vector<MtuLine> after;
     if (mtu.wireguard_hub) {
         after.push_back(
@@ -62,8 +62,8 @@ std::string mtu_text(const Topology& topology, const NamedLink& named) {
     return out;
 }
 
-Json mtu_json(const Topology& topology, const NamedLink& named) {
-    const MtuBreakdown mtu = explain_mtu(topology, *named.spoke, *named.link);
+Json mtu_json(const Topology& topology, const MtuEngine& mtus, const NamedLink& named) {
+    const MtuBreakdown mtu = mtus.explain(*named.spoke, *named.link);
     const auto number = [](const std::optional<Mtu>& value) {
         return value ? Json(value->bytes()) : Json(nullptr);
     };
@@ -117,12 +117,13 @@ int run_explain(const Arguments& arguments) {
 
     const std::string wanted = command.text_of("LINK");
     const std::vector<NamedLink> links = all_links(topology);
+    const MtuEngine mtus{topology};
     std::string shown;
     Json json = Json::array();
     for (const NamedLink& link : links) {
         if (!wanted.empty() && link.id != wanted) continue;
-        shown += (shown.empty() ? "" : "\n") + mtu_text(topology, link);
-        json.push_back(mtu_json(topology, link));
+        shown += (shown.empty() ? "" : "\n") + mtu_text(topology, mtus, link);
+        json.push_back(mtu_json(topology, mtus, link));
     }
     if (json.empty()) return unknown_link(wanted, links);
     if (command.has("json"))

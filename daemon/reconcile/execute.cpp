@@ -17,6 +17,11 @@ const typename Map::mapped_type* find(const Map& map, const Key& key) {
     return found == map.end() ? nullptr : &found->second;
 }
 
+WireguardPeer roamed(WireguardPeer wanted, const WireguardPeer& found) {
+    if (wanted.endpoint && found.endpoint) wanted.endpoint = found.endpoint;
+    return wanted;
+}
+
 bool table_is(const KernelState& state, const std::optional<FirewallTable>& wanted,
               const FirewallTable& named) {
     const auto found = std::find_if(
@@ -29,7 +34,8 @@ bool peer_is(const KernelState& state, const SetPeer& step) {
     const WireguardDevice* device = find(state.wireguard, step.link);
     if (device == nullptr) return true;  // the device goes, and its peers with it
     const WireguardPeer* peer = find(device->peers, step.peer);
-    return step.from ? peer != nullptr && *peer == *step.from : peer == nullptr;
+    if (!step.from || peer == nullptr) return !step.from && peer == nullptr;
+    return roamed(*step.from, *peer) == *peer;
 }
 
 bool wireguard_is(const KernelState& state, const SetWireguard& step) {
@@ -86,6 +92,17 @@ bool is_undone(const Step& step, const KernelState& found) {
             },
         },
         step);
+}
+
+KernelState with_roamed_endpoints(KernelState desired, const KernelState& found) {
+    for (auto& [name, device] : desired.wireguard) {
+        const WireguardDevice* now = find(found.wireguard, name);
+        if (now == nullptr) continue;
+        for (auto& [key, peer] : device.peers) {
+            if (const WireguardPeer* known = find(now->peers, key)) peer = roamed(peer, *known);
+        }
+    }
+    return desired;
 }
 
 }  // namespace overlay

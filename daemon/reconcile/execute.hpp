@@ -23,6 +23,10 @@ struct Report {
 /// True when `found` already shows the world as it was before the step.
 [[nodiscard]] bool is_undone(const Step& step, const KernelState& found);
 
+/// As desired, but for peers that have meanwhile called from elsewhere: WireGuard moves an endpoint to where
+/// the peer's last packet came from, right after we have set it, too.
+[[nodiscard]] KernelState with_roamed_endpoints(KernelState desired, const KernelState& found);
+
 /// Undoes the first `count` steps, last first, each only if it is not undone already.
 template <class Kernel>
 void undo(const Plan& plan, std::size_t count, Kernel& kernel, Report& report) {

@@ -3,6 +3,7 @@
 #include "daemon/reconcile/key_files.hpp"
 
 #include "daemon/io/files.hpp"
+#include "topology/derive.hpp"
 
 #include <fmt/format.h>
 #include <openssl/crypto.h>

@@ -73,7 +73,9 @@ Report verify(Prepared& prepared) {
         report.failure = now.error();
         return report;
     }
-    const Plan rest = plan(prepared.intent, *now, prepared.plan.ledger_after);
+    NodeIntent wanted = prepared.intent;
+    wanted.desired = with_roamed_endpoints(std::move(wanted.desired), *now);
+    const Plan rest = plan(wanted, *now, prepared.plan.ledger_after);
     if (rest.is_empty() && rest.refusals.empty()) return report;
     const std::string object =
         rest.is_empty() ? rest.refusals.front().object : rest.steps.front().object;

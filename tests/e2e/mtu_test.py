@@ -2,10 +2,11 @@
 """`explain mtu` against the wire.
 
 Two namespaces and one cable. For every underlay family and MTU, two files are applied on both ends:
-one with three Ethernet links (GUE with and without a GRE key, gretap in WireGuard), one with a routed
-WireGuard link. Each tunnel device is then taken out of its bridge and measured alone: a packet of the
-explained size passes whole and fills the underlay to the last byte; with the devices raised by one
-byte by hand, a packet of one byte more is cut in two by the underlay or refused.
+one with four Ethernet links (GUE with and without a GRE key, gretap in WireGuard by IPv4 and by IPv6), one
+with a routed WireGuard link. Each tunnel device is then taken out of its bridge and measured alone: a
+packet of the explained size passes whole and fills the underlay to the last byte; with the device raised
+by one byte by hand, alone and together with the WireGuard device beneath it, a packet of one byte more is
+cut in two by the underlay or refused.
 
 The bytes expected of each stack are those of the RFCs and of the WireGuard paper, added up by hand.
 """
@@ -17,7 +18,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from network import Capture, batch   # noqa: E402
 from outer import outers   # noqa: E402
-from story import main, overlayctl, run, story   # noqa: E402
+from story import main, overlayctl, run, story, wait_until   # noqa: E402
 
 mtus = (1500, 1492, 1400)
 
@@ -26,10 +27,13 @@ overhead = {
     ("keyed", 4): 20 + 8 + 4 + 8 + 14, ("keyed", 6): 40 + 8 + 4 + 8 + 14,
     ("bare", 4): 20 + 8 + 4 + 4 + 14, ("bare", 6): 40 + 8 + 4 + 4 + 14,
     ("skin", 4): 60 + 20 + 8 + 14, ("skin", 6): 80 + 20 + 8 + 14,
+    ("skin6", 4): 60 + 40 + 8 + 14, ("skin6", 6): 80 + 40 + 8 + 14,
     ("routed", 4): 60, ("routed", 6): 80,
 }
 types = {"keyed": "gretap-gue", "bare": "gretap-gue without key", "skin": "gretap-wireguard",
-         "routed": "wireguard"}
+         "skin6": "gretap-wireguard by IPv6", "routed": "wireguard"}
+ethernet = ("keyed", "bare", "skin", "skin6")
+beneath = {"skin": "wg-skin", "skin6": "wg-skin6"}   # the site's devices; the hub has the first for both
 outer = {4: ("10.255.0.1", "10.255.0.2"), 6: ("2001:db8:ff::1", "2001:db8:ff::2")}
 
 
@@ -39,7 +43,7 @@ class Keys:
     def __init__(self, s):
         self.folder = s.folder
         self.public = {}
-        for name in ("hub-skin", "hub-routed", "site-skin", "site-routed"):
+        for name in ("hub-skin", "hub-routed", "site-skin", "site-skin6", "site-routed"):
             private = run("wg", "genkey").out
             s.file(f"{name}.key", private).chmod(0o600)
             self.public[name] = run("wg", "pubkey", input=private).out.strip()
@@ -58,8 +62,8 @@ def ethernet_file(keys, family, mtu):
         "version": 1, "network": "ethernet",
         "hub": {
             "name": "hub", "underlay": underlay(family, mtu, 0), "bridge": {"name": "br0"}, "gue": {},
-            "wireguard": {"interface": "wg-skin", "listen_port": 7001, "address": "10.2.0.1/24",
-                          **keys.pair("hub-skin")},
+            "wireguard": {"interface": "wg-skin", "listen_port": 7001,
+                          "address": ["10.2.0.1/24", "fd02::1/64"], **keys.pair("hub-skin")},
         },
         "spokes": {"site": {
             "underlay": underlay(family, mtu, 1),
@@ -68,6 +72,8 @@ def ethernet_file(keys, family, mtu):
                 "bare": {"type": "gretap-gue", "local": local, "key": "none", **names("bare")},
                 "skin": {"type": "gretap-wireguard", "wireguard_interface": "wg-skin",
                          "address": "10.2.0.2/24", **keys.pair("site-skin"), **names("skin")},
+                "skin6": {"type": "gretap-wireguard", "wireguard_interface": "wg-skin6",
+                          "address": "fd02::3/64", **keys.pair("site-skin6"), **names("skin6")},
             }}},
     }
 
@@ -118,13 +124,20 @@ class Wire:
             content = make(self.keys, family, mtu)
             network = content["network"]
             file = self.s.file(f"{network}.json", content)
-            for node, namespace in zip(("hub", "site"), self.ends):
-                namespace.run(overlayctl, "apply", file, "--node", node, "--state-dir",
-                              self.s.folder / node / network, "--run-dir",
-                              self.s.folder / node / network)
+            for node in ("hub", "site"):
+                self.ctl("apply", file, node, network)
+            # WireGuard may still have roamed to where the other end called from last.
+            for node in ("hub", "site"):
+                wait_until(lambda: "0 writes" in self.ctl("apply", file, node, network),
+                           f"{node} stays as {network} was applied")
             for link in run(overlayctl, "explain", file, "mtu", "--json").json()["links"]:
                 figures[link["link"].removeprefix("site.")] = link["link_mtu"]
         return figures
+
+    def ctl(self, verb, file, node, network):
+        folder = self.s.folder / node / network
+        return self.ends[node == "site"].run(overlayctl, verb, file, "--node", node, "--state-dir",
+                                             folder, "--run-dir", folder).out
 
     def both(self, lines):
         for namespace in self.ends:
@@ -133,13 +146,13 @@ class Wire:
     def isolate(self):
         """Each Ethernet tunnel out of the bridge, with addresses of its own."""
         batch(self.hub, "".join(f"link set {device} nomaster\n"
-                                for device in ("keyed", "bare", "skin")))
+                                for device in ethernet))
         for end, namespace in enumerate(self.ends):
             lines = ["route flush cache"]
-            for number, device in enumerate(("keyed", "bare", "skin")):
-                lines.append(f"address add 10.3.{number}.{end + 1}/24 dev {device}")
+            for number, device in enumerate(ethernet):
+                lines.append(f"address replace 10.3.{number}.{end + 1}/24 dev {device}")
                 if self.device_mtu(namespace, device) >= 1280:   # RFC 8200 §5
-                    lines.append(f"address add fd03:{number}::{end + 1}/64 dev {device} nodad")
+                    lines.append(f"address replace fd03:{number}::{end + 1}/64 dev {device} nodad")
             batch(namespace, "\n".join(lines) + "\n")
 
     def device_mtu(self, namespace, device):
@@ -147,7 +160,7 @@ class Wire:
 
     def ping(self, link, inner, size):
         """One echo of `size` bytes of IP, from the site to the hub."""
-        number = ("keyed", "bare", "skin", "routed").index(link)
+        number = (*ethernet, "routed").index(link)
         base = {4: f"10.3.{number}.1", 6: f"fd03:{number}::1"} if link != "routed" else \
                {4: "10.4.0.1", 6: "fd04::1"}
         headers = 28 if inner == 4 else 48   # IP and ICMP
@@ -190,18 +203,24 @@ def measure(s, wire, family, mtu):
     for link, figure in figures.items():
         for inner in inners[link]:
             figure_passes(s, wire, link, inner, figure, mtu)
-    enclosing = mtu - overhead["routed", family]
-    wire.both([f"link set wg-skin mtu {enclosing + 1}"] +
-               [f"link set {link} mtu {figure + 1}" for link, figure in figures.items()])
+    wire.both([f"link set {link} mtu {figure + 1}" for link, figure in figures.items()])
+    ends = {}
     for link, figure in figures.items():
-        ends = {inner: one_more_does_not(s, wire, link, inner, figure + 1, mtu)
-                for inner in inners[link]}
-        said = ", ".join(f"{end} (IPv{inner})" for inner, end in ends.items())
+        ends[link] = [f"{one_more_does_not(s, wire, link, inner, figure + 1, mtu)} (IPv{inner})"
+                      for inner in inners[link]]
+    enclosing = mtu - overhead["routed", family] + 1
+    batch(wire.hub, f"link set wg-skin mtu {enclosing}\n")
+    batch(wire.site, "".join(f"link set {device} mtu {enclosing}\n" for device in beneath.values()))
+    wire.both(["route flush cache"])
+    for link in beneath:
+        ends[link] += [f"{one_more_does_not(s, wire, link, inner, figures[link] + 1, mtu)} with WireGuard's "
+                       f"{enclosing} (IPv{inner})" for inner in inners[link]]
+    for link, figure in figures.items():
         print(f"   IPv{family} {mtu} {types[link]}: {figure} passes and fills {mtu}; "
-              f"{figure + 1} is {said}")
+              f"{figure + 1} is {', '.join(ends[link])}")
 
 
-@story("explained MTUs fill the underlay to the last byte: 4 link types, IPv4 and IPv6, 3 underlay MTUs")
+@story("explained MTUs fill the underlay to the last byte: every link type, IPv4 and IPv6, 3 underlay MTUs")
 def _(s):
     wire = Wire(s)
     for family in (4, 6):

@@ -93,7 +93,7 @@ def foreign(view, network, fou_ports=(), udp_ports=(), borrowed=()):
     out["fou"] = [each for each in out["fou"] if each["port"] not in fou_ports]
     for part in ("fdb", "vlans"):
         out[part] = [each for each in out[part] if each["ifname"] not in gone]
-    out["wireguard"] = [each for each in out["wireguard"] if each[0] not in own]
+    out["wireguard"] = {name: each for name, each in out["wireguard"].items() if name not in own}
     table = f"overlay_{network}"
     out["nft"]["objects"] = [each for each in out["nft"]["objects"] if not any(
         body.get("table" if kind != "table" else "name") == table for kind, body in each.items())]

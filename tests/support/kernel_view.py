@@ -1,7 +1,8 @@
-"""What a namespace holds, told by the usual tools and never by us: the judge of "identical".
+"""What a namespace holds, told by the usual tools and never by us.
 
-view(namespace) is a dictionary of parts, each a dictionary or a sorted list that JSON can say, without
-what moves by itself: indices and handles, timers, counters, learned neighbours, whether there is a carrier.
+read(site) is what they say, sorted into parts. view(site) is the judge of "identical" before and after: the
+same without what moves by itself (indices and handles, timers, counters, learned neighbours, whether there
+is a carrier), each part a dictionary or a sorted list that JSON can say. node_view.py compares two machines.
 """
 
 import json
@@ -12,6 +13,9 @@ script = r"""
 ip -j -d -batch - 2>/dev/null <<END || :
 address show
 fou show
+END
+echo @four
+ip -4 -j -d -batch - 2>/dev/null <<END || :
 route show table all
 rule show
 END
@@ -21,14 +25,16 @@ route show table all
 rule show
 END
 echo @bridge
-bridge -j -batch - <<END || :
+bridge -j -d -batch - <<END || :
+link show
 fdb show
 vlan show
 END
-echo @wireguard; wg show all dump 2>/dev/null || :
+echo @wireguard
+for device in $(wg show interfaces 2>/dev/null || :); do echo "[$device]"; wg showconf $device; done
 echo @nft; [ ! -e /sys/module/nf_tables ] || nft -j list ruleset
 echo @offloads; ethtool -k '*' 2>/dev/null || :
-echo @files; grep -s . /proc/net/udp /proc/net/udp6 SYSCTLS || :
+echo @files; grep -s . /proc/net/udp /proc/net/udp6 /sys/class/net/*/addr_assign_type SYSCTLS || :
 """
 
 managed_sysctls = " ".join(
@@ -45,6 +51,133 @@ fallback_devices = {"gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "tunl0",
 moving = re.compile(r"_timer$|^(ifindex|operstate|link_index|topology_change|change_ack|stats|"
                     r"forwarding_state|handle|dynamic)$")
 moving_flags = {"LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown", "dead"}
+chosen_by_somebody = "3"   # addr_assign_type, NET_ADDR_SET of Linux include/uapi/linux/netdevice.h
+
+
+# ---- what the tools say --------------------------------------------------------------------------
+
+
+def read(site, sysctls=managed_sysctls):
+    """`site`: what has a shell in the namespace. `sysctls`: what grep is to look at."""
+    text = site.sh(script.replace("SYSCTLS", sysctls)).out
+    parts = dict(part.partition("\n")[::2] for part in ("any\n" + text).split("\n@"))
+    found = {"links": [], "addresses": [], "routes": [], "rules": [], "fou": [], "ports": [], "fdb": [],
+             "vlans": []}
+    for family in ("any", "four", "six"):
+        for listing in json_values(parts[family]):
+            sort_objects(filter(None, listing), family == "six", found)
+    for listing in json_values(parts["bridge"]):
+        for each in listing:
+            found["fdb" if "mac" in each else "vlans" if "vlans" in each else "ports"].append(each)
+    found.update(files(parts["files"]), wireguard=wireguard(parts["wireguard"]),
+                 offloads=offloads(parts["offloads"]),
+                 nft=json.loads(parts["nft"])["nftables"] if parts["nft"].strip() else [])
+    return without_fallbacks(found)
+
+
+def json_values(text):
+    """The JSON values that follow each other in a text."""
+    decoder, values, at = json.JSONDecoder(), [], 0
+    text = text.strip()
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        while at < len(text) and text[at].isspace():
+            at += 1
+        values.append(value)
+    return values
+
+
+def sort_objects(listing, is_ipv6, found):
+    """The objects of one listing of `ip` to their kind."""
+    for each in listing:
+        if "ifname" in each:
+            found["addresses"] += [{"dev": each["ifname"], **own} for own in each.pop("addr_info", [])]
+            found["links"].append(each)
+        elif "dst" in each:
+            found["routes"].append({"family": 6 if is_ipv6 else 4, **each})
+        elif "priority" in each:
+            found["rules"].append({"family": 6 if is_ipv6 else 4, **each})
+        elif "port" in each:
+            found["fou"].append(each)
+
+
+def wireguard(text):
+    """{device: {"device": {key: value}, "peers": {public key: {key: value}}}}, as `wg showconf` has it:
+    private and preshared keys are compared, too."""
+    out, settings = {}, {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" = ")
+        if line == "[Peer]" or line == "[Interface]":
+            settings = {}
+        elif line.startswith("["):
+            device = out[line.strip("[]")] = {"device": {}, "peers": {}}
+            continue
+        elif key == "AllowedIPs":
+            settings[key] = ", ".join(sorted(value.split(", ")))
+        elif key == "PublicKey":
+            device["peers"][value] = settings
+        elif value:
+            settings[key] = value
+        if line == "[Interface]":
+            device["device"] = settings
+    return out
+
+
+def offloads(text):
+    """{device: {feature: "on", "off [fixed]" or "off [requested on]"}}"""
+    out, device = {}, ""
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.startswith("Features for"):
+            device = name.split()[-1]
+        elif value.strip():
+            out.setdefault(device, {})[name.strip()] = value.strip()
+    return out
+
+
+def files(text):
+    """Local addresses of UDP sockets; who chose a link's MAC; sysctls: key → value."""
+    out = {"udp": set(), "chosen_macs": set(), "sysctls": {}}
+    for line in text.splitlines():
+        path, _, value = line.partition(":")
+        if path.startswith("/sys/class/net/"):
+            if value == chosen_by_somebody:
+                out["chosen_macs"].add(path.split("/")[4])
+        elif not path.startswith("/proc/net/"):
+            out["sysctls"][path.removeprefix("/proc/sys/")] = value
+        elif value.split()[0] != "sl":
+            out["udp"].add(f"{path.removeprefix('/proc/net/')} {value.split()[1]}")
+    return out
+
+
+def without_fallbacks(found):
+    for part, key in (("links", "ifname"), ("addresses", "dev"), ("routes", "dev"), ("fdb", "ifname"),
+                      ("vlans", "ifname")):
+        found[part] = [each for each in found[part] if each.get(key) not in fallback_devices]
+    found["offloads"] = {name: each for name, each in found["offloads"].items()
+                         if name not in fallback_devices}
+    found["sysctls"] = {key: value for key, value in found["sysctls"].items()
+                        if not fallback_devices & set(key.split("/"))}
+    return found
+
+
+# ---- one machine, before and after ---------------------------------------------------------------
+
+
+def view(site, every=False):
+    """`every`: all sysctls of interfaces, not ours alone."""
+    found = read(site, every_sysctl if every else managed_sysctls)
+    return {
+        "links": {each["ifname"]: steady(each) for each in found["links"]},
+        **{part: in_order(steady(found[part])) for part in ("addresses", "routes", "rules", "vlans")},
+        "fou": in_order(found["fou"]),
+        "fdb": in_order(steady([each for each in found["fdb"] if is_configured(each)])),
+        "wireguard": found["wireguard"],
+        "nft": nft_objects(found["nft"]),
+        "offloads": {name: requested(each) for name, each in found["offloads"].items()},
+        "udp": sorted(found["udp"]),
+        "sysctls": found["sysctls"],
+    }
 
 
 def steady(value):
@@ -71,119 +204,23 @@ def in_order(values):
     return sorted(values, key=lambda value: json.dumps(value, sort_keys=True))
 
 
-def json_values(text):
-    """The JSON values that follow each other in a text."""
-    decoder, values, at = json.JSONDecoder(), [], 0
-    text = text.strip()
-    while at < len(text):
-        value, at = decoder.raw_decode(text, at)
-        while at < len(text) and text[at].isspace():
-            at += 1
-        values.append(value)
-    return values
-
-
-def entries(values):
-    """Lists of objects from a batch of `ip`, sorted into links (by name), ports, routes and rules."""
-    links, addresses, routes, rules, ports = {}, [], [], [], []
-    for listing in values:
-        for each in filter(None, listing):
-            if "ifname" in each:
-                own = each.pop("addr_info", [])
-                links[each["ifname"]] = steady(each)
-                addresses += [{"dev": links[each["ifname"]]["ifname"], **steady(a)} for a in own]
-            elif "dst" in each:
-                routes.append(steady(each))
-            elif "priority" in each:
-                rules.append(steady(each))
-            elif "port" in each:
-                ports.append(each)
-    return links, addresses, routes, rules, ports
-
-
-def peers(text):
-    """`wg show all dump` without handshakes and counters."""
-    out = []
-    for line in text.splitlines():
-        words = line.split("\t")
-        if len(words) == 9:
-            words = words[:4] + [",".join(sorted(words[4].split(",")))] + words[8:]
-        out.append(words)
-    return sorted(out)
-
-
-def nft_objects(text):
-    out = [steady(each) for each in json.loads(text)["nftables"] if "metainfo" not in each] \
-        if text.strip() else []
-    chains = {}
-    for each in out:   # the order of rules counts, that of anything else does not
-        if "rule" in each:
-            rule = each["rule"]
-            chains.setdefault(f"{rule['family']} {rule['table']} {rule['chain']}", []).append(rule)
-    return {"objects": in_order([each for each in out if "rule" not in each]), "rules": chains}
-
-
-def offloads(text):
-    """What was requested. What is on follows from that, and not at once: changing a gretap turns TSO on
-    even where checksums are off (Linux 6.1 net/ipv4/ip_gre.c, ipgre_link_update)."""
-    out, device = {}, ""
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.startswith("Features for"):
-            device = name.split()[-1]
-        elif value.strip() and name != "tcp-segmentation-offload":
-            requested = value.strip().replace("off [requested on]", "on")
-            out.setdefault(device, {})[name.strip()] = requested.replace("on [requested off]", "off")
-    return out
-
-
-def files(text):
-    """Local addresses of UDP sockets, and sysctls: key → value."""
-    sockets, sysctls = set(), {}
-    for line in text.splitlines():
-        path, _, value = line.partition(":")
-        if not path.startswith("/proc/net/"):
-            sysctls[path.removeprefix("/proc/sys/")] = value
-        elif value.split()[0] != "sl":
-            sockets.add(f"{path.removeprefix('/proc/net/')} {value.split()[1]}")
-    return sorted(sockets), sysctls
-
-
 def is_configured(entry):
     """Not a multicast address that the IP stack itself listens to."""
     return entry.get("state") == "permanent" and not entry["mac"].startswith(("33:33:", "01:00:5e:"))
 
 
-def view(site, every=False):
-    """`site`: what has a shell in the namespace. `every`: all sysctls of interfaces, not ours alone."""
-    text = site.sh(script.replace("SYSCTLS", every_sysctl if every else managed_sysctls)).out
-    parts = dict(part.partition("\n")[::2] for part in ("four\n" + text).split("\n@"))
-    links, addresses, routes, rules, ports = entries(json_values(parts["four"]))
-    _, _, routes6, rules6, _ = entries(json_values(parts["six"]))
-    of_bridges = [each for value in json_values(parts["bridge"]) for each in value]
-    sockets, sysctls = files(parts["files"])
-    return without_fallbacks({
-        "links": links,
-        "addresses": in_order(addresses),
-        "routes": in_order(routes + routes6),
-        "rules": in_order(rules + rules6),
-        "fou": in_order(ports),
-        "fdb": in_order(steady([e for e in of_bridges if "mac" in e and is_configured(e)])),
-        "vlans": in_order(steady([e for e in of_bridges if "vlans" in e])),
-        "wireguard": peers(parts["wireguard"]),
-        "nft": nft_objects(parts["nft"]),
-        "offloads": offloads(parts["offloads"]),
-        "udp": sockets,
-        "sysctls": sysctls,
-    })
+def requested(features):
+    """What is on follows from what was requested, and not at once: changing a gretap turns TSO on even where
+    checksums are off (Linux 6.1 net/ipv4/ip_gre.c, ipgre_link_update)."""
+    return {name: value.replace("off [requested on]", "on").replace("on [requested off]", "off")
+            for name, value in features.items() if name != "tcp-segmentation-offload"}
 
 
-def without_fallbacks(found):
-    for part in ("links", "offloads"):
-        found[part] = {name: each for name, each in found[part].items()
-                       if name not in fallback_devices}
-    for part, key in (("addresses", "dev"), ("routes", "dev"), ("fdb", "ifname"), ("vlans", "ifname")):
-        found[part] = [each for each in found[part] if each.get(key) not in fallback_devices]
-    found["sysctls"] = {key: value for key, value in found["sysctls"].items()
-                        if not fallback_devices & set(key.split("/"))}
-    return found
+def nft_objects(listing):
+    objects = [steady(each) for each in listing if "metainfo" not in each]
+    chains = {}
+    for each in objects:   # the order of rules counts, that of anything else does not
+        if "rule" in each:
+            rule = each["rule"]
+            chains.setdefault(f"{rule['family']} {rule['table']} {rule['chain']}", []).append(rule)
+    return {"objects": in_order([each for each in objects if "rule" not in each]), "rules": chains}

@@ -175,6 +175,9 @@ class Namespace:
     def start(self, *argv):
         return self.story.start(*self.argv(*argv))
 
+    def sh(self, text, **options):
+        return self.run("sh", "-e", "-c", text, **options)
+
     def ip(self, *argv, **options):
         return run("ip", "-n", self.name, *argv, **options)
 

@@ -79,6 +79,14 @@ TEST_SUITE("derive") {
         CHECK(short_interface_name("gt-sixteen-bytes").str() == "gt-sixteen4980a");
     }
 
+    TEST_CASE("a private key is where the file says, else below /etc/overlay by the network's name") {
+        CHECK(default_key_file("home") == "/etc/overlay/home.key");
+        LinkSpec stated = office_link;
+        CHECK(private_key_file(the_home, stated) == "/etc/overlay/home.key");
+        stated.private_key_file = {"office.key", {}};
+        CHECK(private_key_file(the_home, stated) == "office.key");
+    }
+
     TEST_CASE("the GRE key is the first word of a hash, a stated one, or none") {
         // sha256("overlay\0home\0gre key\0office\0") = 27478a03f68a…
         CHECK(gre_key(the_home, office, office_link) == 658999811U);

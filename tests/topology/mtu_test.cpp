@@ -44,7 +44,14 @@ std::string by_wireguard(const char* name, const char* type, const std::string& 
 MtuBreakdown explained(const Topology& topology, std::string_view spoke) {
     const Node* node = topology.find(spoke);
     REQUIRE(node != nullptr);
-    return explain_mtu(topology, *node, node->links.front());
+    return MtuEngine{topology}.explain(*node, node->links.front());
+}
+
+/// Of the spoke's WireGuard device.
+std::optional<Mtu> device_mtu(const Topology& topology, std::string_view spoke) {
+    const Node* node = topology.find(spoke);
+    REQUIRE(node != nullptr);
+    return MtuEngine{topology}.spoke_wireguard(*node, node->links.front());
 }
 
 std::uint32_t figure(const std::string& spoke) {
@@ -85,6 +92,24 @@ TEST_CASE("gretap whose own outer packets are IPv6 inside WireGuard") {
     CHECK(explained(*parsed.topology, "b").link.bytes() == 1382);   // 1440 - 40 - 4 - 14
 }
 
+TEST_CASE("the ends of a tunnel inside WireGuard are of the family that both have, IPv4 first") {
+    const auto spoke = [](const char* address) {
+        const std::string source = fmt::format(
+            R"({{"version":1,"network":"n","hub":{{"name":"hub","underlay":{{"addresses":["192.0.2.1"]}},
+                 "bridge":{{"name":"br"}},
+                 "wireguard":{{"address":["10.0.0.1/24","fd00::1/64"],"public_key":"{}"}}}},
+                 "spokes":{{"b":{{"link":{{"type":"gretap-wireguard","key":"none","public_key":"{}",
+                                           "address":{}}}}}}}}})",
+            key_a, key_b, address);
+        const ParsedFile parsed = parse_topology(source, "n.json");
+        REQUIRE(parsed.topology);
+        return explained(*parsed.topology, "b").link.bytes();
+    };
+    CHECK(spoke(R"("10.0.0.2/24")") == 1402);                   // 1440 - 20 - 4 - 14
+    CHECK(spoke(R"("fd00::2/64")") == 1382);                    // 1440 - 40 - 4 - 14
+    CHECK(spoke(R"(["fd00::2/64","10.0.0.2/24"])") == 1402);
+}
+
 TEST_CASE("the lines are the sum, from the underlay's MTU on") {
     for (const char* type : {"wireguard", "gretap-wireguard"}) {
         const MtuBreakdown mtu = explained(network(by_wireguard("b", type)), "b");
@@ -113,7 +138,7 @@ TEST_CASE("the hub's WireGuard device serves its narrowest spoke, and every link
     const Topology topology =
         network(by_wireguard("b", "wireguard", R"(,"underlay":"ipv6")") + "," +
                 by_wireguard("c", "gretap-wireguard", R"(,"key":"none")"));
-    CHECK(hub_wireguard_mtu(topology)->bytes() == 1420);
+    CHECK(MtuEngine{topology}.hub_wireguard()->bytes() == 1420);
     const MtuBreakdown wide = explained(topology, "c");   // alone it would be 1402
     CHECK(wide.wireguard_hub->bytes() == 1420);
     CHECK(wide.wireguard_spoke->bytes() == 1440);
@@ -124,8 +149,7 @@ TEST_CASE("the hub's WireGuard device serves its narrowest spoke, and every link
 TEST_CASE("a stated MTU of a device or of the tunnel is taken, never exceeded") {
     const Topology device = network(by_wireguard(
         "b", "gretap-wireguard", R"(,"key":"none","wireguard_mtu":1400)"));
-    CHECK(spoke_wireguard_mtu(device, *device.find("b"), device.find("b")->links.front())->bytes() ==
-          1400);
+    CHECK(device_mtu(device, "b")->bytes() == 1400);
     CHECK(explained(device, "b").link.bytes() == 1362);   // 1400 - 20 - 4 - 14
     const Topology tunnel = network(gue("b", R"(,"mtu":1400)"));
     CHECK(explained(tunnel, "b").link.bytes() == 1400);
@@ -135,27 +159,40 @@ TEST_CASE("a stated MTU of a device or of the tunnel is taken, never exceeded") 
 TEST_CASE("left to the kernel: nothing is set, and WireGuard's own default 1420 is reckoned with") {
     const Topology topology = network(
         by_wireguard("b", "gretap-wireguard", R"(,"key":"none","wireguard_mtu":"kernel")"));
-    const Node& spoke = *topology.find("b");
-    CHECK_FALSE(spoke_wireguard_mtu(topology, spoke, spoke.links.front()));
+    CHECK_FALSE(device_mtu(topology, "b"));
     CHECK(explained(topology, "b").link.bytes() == 1382);
     const Topology tunnel = network(gue("b", R"(,"mtu":"kernel")"));
-    CHECK_FALSE(link_mtu(tunnel, *tunnel.find("b"), tunnel.find("b")->links.front()));
+    CHECK_FALSE(MtuEngine{tunnel}.tunnel(*tunnel.find("b"), tunnel.find("b")->links.front()));
+}
+
+TEST_CASE("the device of a routed link is as wide as the link; left to the kernel, or as stated") {
+    const Topology narrow =
+        network(by_wireguard("b", "wireguard") + "," +
+                by_wireguard("c", "wireguard", R"(,"underlay":"ipv6")"));
+    CHECK(device_mtu(narrow, "b")->bytes() == 1420);   // the hub's device, because of c
+    const auto device = [](const char* mtu) {
+        const Topology topology = network(
+            by_wireguard("b", "wireguard", fmt::format(R"(,"wireguard_mtu":{})", mtu)));
+        return device_mtu(topology, "b");
+    };
+    CHECK(device("1300")->bytes() == 1300);
+    CHECK_FALSE(device(R"("kernel")"));
 }
 
 TEST_CASE("a bridge of ours carries what its narrowest tunnel carries") {
     const Topology topology = network(gue("a", R"(,"key":"none")") + "," +
                                       by_wireguard("b", "gretap-wireguard", R"(,"key":"none")") +
                                       "," + by_wireguard("c", "wireguard"));
-    CHECK(bridge_mtu(topology, topology.hub)->bytes() == 1402);   // the routed link is no port
-    CHECK_FALSE(bridge_mtu(topology, *topology.find("a")));       // has no bridge
+    CHECK(MtuEngine{topology}.bridge(topology.hub)->bytes() == 1402);   // the routed link is no port
+    CHECK_FALSE(MtuEngine{topology}.bridge(*topology.find("a")));       // has no bridge
 }
 
 TEST_CASE("a borrowed bridge and one left to the kernel get no MTU") {
     const std::string borrowed =
         R"("b":{"bridge":{"name":"br-lan","existing":true},"link":{"type":"gretap-gue","local":"192.0.2.9"}})";
     const Topology topology = network(borrowed);
-    CHECK_FALSE(bridge_mtu(topology, *topology.find("b")));
-    CHECK(bridge_mtu(topology, topology.hub)->bytes() == 1446);
+    CHECK_FALSE(MtuEngine{topology}.bridge(*topology.find("b")));
+    CHECK(MtuEngine{topology}.bridge(topology.hub)->bytes() == 1446);
 }
 
 }
