@@ -68,6 +68,14 @@ Result<std::set<Address>> snapshot_addresses(Socket& route, const LinkNames& nam
     return found;
 }
 
+Result<std::set<Address>> current_addresses() {
+    auto route = Socket::open(NETLINK_ROUTE);
+    if (!route) return pass_on(route);
+    const auto links = snapshot_links(*route);
+    if (!links) return pass_on(links);
+    return snapshot_addresses(*route, links->names);
+}
+
 Result<void> add_address(Socket& route, const Address& address, std::string_view doing) {
     auto request = request_for(route, RTM_NEWADDR, address, doing);
     if (!request) return pass_on(request);

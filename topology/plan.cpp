@@ -15,10 +15,6 @@ namespace overlay {
 
 namespace {
 
-/// Proto "kernel": connected routes come and go with their addresses (rtnetlink.h, RTPROT_KERNEL).
-constexpr std::uint8_t protocol_kernel = 2;
-constexpr std::uint8_t protocol_ra = 9;
-
 const Route* default_route(const KernelState& found, Family family, const IfName& device) {
     const Route* best = nullptr;
     for (const Route& route : found.routes) {

@@ -6,6 +6,10 @@
 
 namespace overlay {
 
+// Routes that come and go with addresses and advertisements (Linux rtnetlink.h, RTPROT_*).
+inline constexpr std::uint8_t protocol_kernel = 2;
+inline constexpr std::uint8_t protocol_ra = 9;
+
 class Planner {
   public:
     Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger);
@@ -39,6 +43,7 @@ class Planner {
     void remove_address(Phase phase, const Address& address, const StepTraits& traits);
     void replace_address(const Address& found, const Address& desired);
     void routes();
+    void leave_no_learnt_route();
     void wireguard();
     void peers(const IfName& name, const WireguardDevice& desired, const WireguardDevice& found);
 

@@ -394,6 +394,11 @@ class Script {
                 version, quote(move.uplink));
             line("    ip {} route add $route dev {}\ndone", version, quote(move.bridge));
         }
+        const std::string uplink = quote(move.uplink);
+        line("ip -6 addr flush dev {} scope global   # what is left was learnt, and is learnt anew", uplink);
+        for (const char* protocol : {"kernel", "ra"}) {
+            line("ip -6 route flush dev {} proto {}", uplink, protocol);
+        }
     }
 
     /// What the file leaves open comes from the default route that is there now.

@@ -1,5 +1,7 @@
 #include "daemon/lab/lab_builder.hpp"
 
+#include "topology/derive.hpp"
+
 #include <set>
 
 namespace overlay::lab {
@@ -57,7 +59,7 @@ void Builder::advertise_on_link(const Node& hub, const Uplink& uplink) {
         for (const auto& stated : hub.bridge->addresses) add(stated.value.address());
     }
     if (advert.prefixes.empty()) advert.prefixes = {prefix("2001:2:0:2::/64")};
-    add_address(internet, port, IpPrefix::of(router_link_local(), 64));
+    add_address(internet, port, IpPrefix::of(router_link_local_, 64));
     for (const IpPrefix& network : advert.prefixes) {
         add_route(internet, network, std::nullopt, port);
     }
@@ -129,14 +131,22 @@ std::vector<IpAddress> Builder::bridged_gateways(const Node& node, const Uplink&
 }
 
 LanSite Builder::routed_site(const Node& node, const std::vector<IpPrefix>& subnets) {
-    LanSite site{node.name, name("lan0"), {}, {}};
+    LanSite site{node.name, lan_port(node), {}, {}};
     for (const IpPrefix& subnet : subnets) {
-        const IpAddress mine = plus(subnet.network().address(), 1);
+        const IpAddress mine = pool_.gateway_of(subnet.network());
         add_address(host(node.name), site.port, IpPrefix::of(mine, subnet.length()));
         site.subnets.push_back(subnet);
         site.gateways.push_back(mine);
     }
     return site;
+}
+
+IfName Builder::lan_port(const Node& node) const {
+    if (!node.masquerade) return name("lan0");
+    const IfName& out = node.masquerade->out.value;
+    bool is_other = out == uplink_of(topology_, node).interface;
+    for (const LinkSpec& link : node.links) is_other |= out == spoke_interface(topology_, node, link);
+    return is_other ? name("lan0") : out;
 }
 
 void Builder::add_lan_host(const LanSite& site, const std::string& lan_name) {

@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from machine_view import machine   # noqa: E402
 from story import Skip, main, overlayctl, root, run, story   # noqa: E402
 
 home = root / "examples/home.json"
@@ -34,15 +35,6 @@ def up(s, file, *words):
     return result
 
 
-def world():
-    """What must be the same before and after."""
-    return {
-        "namespaces": sorted(run("ip", "netns", "list").out.splitlines()),
-        "links": sorted(link["ifname"] for link in run("ip", "-j", "link").json()),
-        "daemons": run("pgrep", "-a", "radvd", code=None).out,
-    }
-
-
 def answers(s, file):
     """lab ping's JSON: {(from, to, family): pair}."""
     result = lab(s, "ping", file, "--json", "--timeout", "90", code=None)
@@ -58,7 +50,8 @@ def _(s):
     s.equal(expected, sorted([
         "home home.lan ipv4", "home host ipv4", "home linode ipv4", "home.lan home ipv4",
         "home.lan host ipv4", "home.lan linode ipv4", "host linode ipv4", "linode host ipv4",
-        "office host ipv4", "office linode ipv4"]), "the pairs that should answer")
+        "macbook host ipv4", "macbook linode ipv4", "office host ipv4", "office linode ipv4",
+        "yichen host ipv4", "yichen linode ipv4"]), "the pairs that should answer")
     s.equal(result.code, 0, f"exit code of\n{result}\n")
     s.check(all(each["full_mtu_answers"] and each["mtu"] == 1500
                 for each in pairs.values() if each["expected"]), f"1500 bytes pass: {result}")
@@ -74,12 +67,12 @@ def _(s):
 
 @story("up and down leave nothing behind, and both can be said twice")
 def _(s):
-    before = world()
+    before = machine()
     up(s, home, "--underlay-only")
     again = lab(s, "up", home, "--underlay-only")
     s.equal(again.out, "the lab of home is up already\n", "what a second up says")
     s.equal(lab(s, "down", home).out, "the lab of home is gone\n", "what down says")
-    s.equal(world(), before, "namespaces, links and daemons")
+    s.equal(machine(), before, "namespaces, links and daemons")
     s.equal(list((s.folder / "labs").iterdir()), [], "records")
     s.equal(lab(s, "down", home).out, "no lab of home is up\n", "what a second down says")
 
@@ -97,12 +90,12 @@ def _(s):
 def _(s):
     run("ip", "netns", "add", "home.linode")
     s.at_end(lambda: run("ip", "netns", "delete", "home.linode", code=None))
-    before = world()
+    before = machine()
     refused = lab(s, "up", home, "--underlay-only", code=1)
     s.contains(refused.err, "a network namespace home.linode exists already", "what up says")
-    s.equal(world(), before, "namespaces, links and daemons")
+    s.equal(machine(), before, "namespaces, links and daemons")
     lab(s, "down", home)
-    s.equal(world(), before, "namespaces, links and daemons after down")
+    s.equal(machine(), before, "namespaces, links and daemons after down")
 
 
 @story("exec runs in the host: its links in /sys, its exit code; unknown hosts are told the names")
@@ -115,7 +108,8 @@ def _(s):
     unknown = lab(s, "exec", home, "homes", "--", "true", code=1)
     s.equal(unknown.err.splitlines()[-1],
             'overlayctl: "homes" is no host of this lab, did you mean "home"?; its hosts are: '
-            "internet host linode home home.nat home.lan office office.nat", "what exec says")
+            "internet host linode home home.nat home.lan macbook macbook.nat office office.nat yichen "
+            "yichen.nat", "what exec says")
 
 
 @story("what the kernel lacks is named, with the way to a kernel that has it")
@@ -132,7 +126,7 @@ def _(s):
 
 @story("the blog's network: every pair that should answers, IPv4, IPv6 and full MTU")
 def _(s):
-    before = world()
+    before = machine()
     up(s, home)
     result, pairs = answers(s, home)
     for a, b, family in [("linode", "home", "ipv4"), ("linode", "home.lan", "ipv4"),
@@ -146,7 +140,7 @@ def _(s):
     s.equal(json.dumps(failed, indent=2), "[]", "the pairs that do not answer")
     s.equal(result.code, 0, "exit code")
     lab(s, "down", home)
-    s.equal(world(), before, "namespaces, links and daemons")
+    s.equal(machine(), before, "namespaces, links and daemons")
 
 
 main()

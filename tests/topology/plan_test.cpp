@@ -254,6 +254,31 @@ TEST_SUITE("plan") {
         CHECK(story.kernel.state.sysctls["net.ipv6.conf.eth0.accept_ra"] == "0");
     }
 
+    TEST_CASE("what an uplink in the bridge learnt by advertisement does not stay on it") {
+        Story story{example("vultr.json"), "vultr"};
+        add_link(story.kernel.state, "enp1s0", LinkKind::Other);
+        const IfName uplink = IfName::from_kernel("enp1s0");
+        const auto network = [&](const char* to) {
+            return Route{.destination = *IpPrefix::parse(to), .device = uplink, .metric = 256,
+                         .protocol = 2};
+        };
+        const Route learnt = network("2001:db8:7::/64");
+        const Route link_local = network("fe80::/64");
+        story.kernel.state.addresses.insert(
+            {uplink, *IpPrefix::parse("2001:db8:7::5/64"), false, false});
+        story.kernel.state.routes.insert(learnt);
+        story.kernel.state.routes.insert(link_local);
+
+        story.apply();
+
+        CHECK_FALSE(story.kernel.state.routes.contains(learnt));
+        CHECK(story.kernel.state.routes.contains(link_local));
+        CHECK(story.kernel.state.sysctls.at("net.ipv6.conf.enp1s0.accept_ra") == "0");
+        CHECK(story.plan_now().is_empty());
+        story.down();
+        CHECK(story.kernel.state.sysctls.at("net.ipv6.conf.enp1s0.accept_ra") == "1");
+    }
+
     TEST_CASE("an address that a borrowed bridge had before us survives down") {
         Story story{example("home.json"), "home"};
         const Address own{IfName::from_kernel("br-lan"), *IpPrefix::parse("192.168.88.6/16"), true,
