@@ -34,11 +34,6 @@ void Compiler::sysctls() {
         }
         if (family.value == Family::Ipv6) accept_ra(family.at);
     }
-    if (out_.uplink_move && node_.underlay.accept_ra.value) {
-        // What the uplink learns until it is a port of the bridge would stay with it, and win.
-        sysctl(conf_sysctl(Family::Ipv6, out_.uplink_move->uplink.str(), "accept_ra"), "0",
-               node_.underlay.in_bridge.at, here("underlay.in_bridge"));
-    }
     // An interface of WireGuard that goes up clears this for the whole host, and nobody sets it again
     // (Linux drivers/net/wireguard/device.c, wg_open). So it is ours to show and to put back.
     if (!out_.desired.wireguard.empty()) {

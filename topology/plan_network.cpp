@@ -36,13 +36,7 @@ void Planner::addresses() {
         remove_address(Phase::RemoveAddresses, ours, {Action::Remove, Impact::SessionLoss, {}});
     }
     // The uplink's addresses live on the bridge now, or come back from it.
-    std::vector<Address> moving;
-    for (const Address& moved : plan_.ledger_after.moved_addresses) moving.push_back(moved);
-    // Permanent ones last: only these take the route to their network along (Linux
-    // net/ipv6/addrconf.c, check_cleanup_prefix_route).
-    std::stable_partition(moving.begin(), moving.end(),
-                          [](const Address& moved) { return !moved.permanent; });
-    for (const Address& moved : moving) {
+    for (const Address& moved : plan_.ledger_after.moved_addresses) {
         const bool here = found_.addresses.contains(moved);
         if (intent_.uplink_move && here) {
             remove_address(Phase::Addresses, moved,
@@ -151,27 +145,6 @@ void Planner::routes() {
         }
     }
     if (!intent_.uplink_move) after.moved_routes.clear();
-    leave_no_learnt_route();
-}
-
-/// An address by autoconfiguration goes without the route to its network, which would go on sending
-/// the bridge's neighbours out of the uplink alone. The bridge learns the network anew.
-void Planner::leave_no_learnt_route() {
-    if (!intent_.uplink_move) return;
-    const IfName& uplink = intent_.uplink_move->uplink;
-    for (const Route& found : found_.routes) {
-        const bool is_network = found.device == uplink && found.protocol == protocol_kernel &&
-                                found.destination.family() == Family::Ipv6 && !found.gateway &&
-                                !found.destination.address().is_link_local();
-        const bool goes_along = std::any_of(
-            found_.addresses.begin(), found_.addresses.end(), [&](const Address& address) {
-                return address.link == uplink && address.permanent &&
-                       address.prefix.network() == found.destination;
-            });
-        if (!is_network || goes_along) continue;
-        add(Phase::FreeNames, RemoveRoute{found}, Action::Remove, Impact::Flap,
-            "the bridge learns it anew");
-    }
 }
 
 void Planner::wireguard() {

@@ -43,7 +43,6 @@ class Planner {
     void remove_address(Phase phase, const Address& address, const StepTraits& traits);
     void replace_address(const Address& found, const Address& desired);
     void routes();
-    void leave_no_learnt_route();
     void wireguard();
     void peers(const IfName& name, const WireguardDevice& desired, const WireguardDevice& found);
 

@@ -394,11 +394,8 @@ class Script {
                 version, quote(move.uplink));
             line("    ip {} route add $route dev {}\ndone", version, quote(move.bridge));
         }
-        const std::string uplink = quote(move.uplink);
-        line("ip -6 addr flush dev {} scope global   # what is left was learnt, and is learnt anew", uplink);
-        for (const char* protocol : {"kernel", "ra"}) {
-            line("ip -6 route flush dev {} proto {}", uplink, protocol);
-        }
+        // With what the uplink learnt by router advertisement: the bridge learns it anew.
+        line("sysctl -w {}", quote(conf_sysctl(Family::Ipv6, move.uplink.str(), "disable_ipv6") + "=1"));
     }
 
     /// What the file leaves open comes from the default route that is there now.

@@ -30,6 +30,8 @@ class EchoSocket {
     void ask(const IpAddress& to, std::uint16_t sequence, Mtu size);
     /// nullopt: nothing more for now.
     [[nodiscard]] std::optional<Heard> hear();
+    /// Beside what poll(2) tells of fd().
+    [[nodiscard]] bool has_complaints() const { return !complaints_.empty(); }
     [[nodiscard]] int fd() const { return fd_.get(); }
 
   private:

@@ -67,7 +67,7 @@ class Asker {
             for (const Source& each : sources_) polls.push_back({each.socket.fd(), POLLIN, 0});
             (void)::poll(polls.data(), polls.size(), 50);
             for (std::size_t i = 0; i < polls.size(); ++i) {
-                if (polls[i].revents != 0) listen(i);
+                if (polls[i].revents != 0 || sources_[i].socket.has_complaints()) listen(i);
             }
         }
     }
@@ -153,43 +153,44 @@ void allow_many_sockets() {
     (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// The address that the host made itself from an advertised prefix; nullopt: none yet.
-Result<std::optional<std::string>> advertised_address(const LabPlan& plan, const std::string& host,
-                                                      const LabTarget& target) {
+/// The address of the target that the host answers to by now; "": none yet.
+Result<std::string> usable_address(const LabPlan& plan, const std::string& host,
+                                   const LabTarget& target) {
     const auto there = Namespace::open(plan.namespace_of(host));
     if (!there) return pass_on(there);
-    const auto addresses = netlink::run_inside(*there, netlink::current_addresses);
+    const auto addresses = netlink::run_inside(*there, netlink::usable_addresses);
     if (!addresses) return pass_on(addresses);
     for (const Address& each : *addresses) {
-        const bool is_it =
-            each.link == target.interface && target.prefix.contains(each.prefix.address());
-        if (is_it) return std::optional{text(each.prefix.address())};
+        const IpAddress& address = each.prefix.address();
+        const bool is_it = target.by_advertisement
+                               ? each.link == target.interface && target.prefix.contains(address)
+                               : address == target.prefix.address();
+        if (is_it) return text(address);
     }
-    return std::optional<std::string>{};
+    return std::string{};
 }
 
-/// Fills in what only the kernels know, as long as the deadline allows.
+/// Waits, as long as the deadline allows, for the addresses that only the kernels know, and for each
+/// to be its host's own: asked earlier, a router would send the question out on the address's link,
+/// and perhaps tell the asker of an MTU that it then remembers for minutes.
 Result<void> find_addresses(const LabPlan& plan, std::vector<PairResult>& results,
                             SteadyTime deadline) {
     std::map<std::pair<std::string, IpPrefix>, std::string> known;
     for (PairResult& each : results) {
         if (!each.pair.expected) continue;
-        if (!each.pair.target.by_advertisement) {
-            each.address = text(each.pair.target.prefix.address());
-            continue;
-        }
-        const auto key = std::pair{each.pair.to, each.pair.target.prefix};
+        const LabTarget& target = each.pair.target;
+        if (!target.by_advertisement) each.address = text(target.prefix.address());
+        if (each.pair.family == Family::Ipv4) continue;
+        const auto key = std::pair{each.pair.to, target.prefix};
         while (!known.contains(key)) {
-            auto found = advertised_address(plan, each.pair.to, each.pair.target);
+            auto found = usable_address(plan, each.pair.to, target);
             if (!found) return pass_on(found);
-            if (*found)
-                known[key] = **found;
-            else if (std::chrono::steady_clock::now() >= deadline)
-                known[key] = "";
+            if (!found->empty() || std::chrono::steady_clock::now() >= deadline)
+                known[key] = *found;
             else
                 std::this_thread::sleep_for(pause);
         }
-        each.address = known[key];
+        if (target.by_advertisement) each.address = known[key];
     }
     return {};
 }

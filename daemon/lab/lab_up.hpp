@@ -10,6 +10,7 @@
 #include "topology/topology.hpp"
 
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace overlay::lab {
@@ -22,12 +23,14 @@ struct UpRequest {
     const LabState& state;
     std::string source;   ///< the file's bytes
     Overlay overlay = Overlay::Apply;
+    std::optional<LabHolder> holder;   ///< that we have joined
     std::function<void(const std::string&)> progress;   ///< one line per thing done
 };
 
 [[nodiscard]] Result<void> bring_up(const UpRequest& request);
 
-/// Ends our processes, removes the namespaces and the record. What is gone already is no error.
+/// Ends our processes, removes the namespaces and the record. What is gone already is no error. Of a
+/// lab with a holder that is alive: to be called after join().
 [[nodiscard]] Result<void> take_down(const LabState& state, const LabRecord& record);
 
 }   // namespace overlay::lab

@@ -7,12 +7,15 @@ are missing.
 """
 
 import json
+import os
 import pathlib
+import shutil
+import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from machine_view import machine   # noqa: E402
-from story import Skip, main, overlayctl, root, run, story   # noqa: E402
+from story import Skip, main, overlayctl, root, run, story, wait_until   # noqa: E402
 
 home = root / "examples/home.json"
 patience = 240   # seconds; an emulated processor, a sanitized program, a loaded machine
@@ -112,16 +115,30 @@ def _(s):
             "yichen.nat", "what exec says")
 
 
+def without_modules(s, *names):
+    """For the rest of the story, this kernel neither has these nor can load any."""
+    def is_gone():
+        run("modprobe", "-r", "-q", "-a", *names, code=None)
+        return not any(pathlib.Path("/sys/module", name, "initstate").exists() for name in names)
+    wait_until(is_gone, f"{' '.join(names)} are unloaded", 30, 0.5)   # a lab's last devices go late
+    run("modprobe", "-q", "-a", "veth", "bridge", "nft_masq", "nft_nat", "nft_chain_nat", code=None)
+    modules = pathlib.Path("/lib/modules", os.uname().release)
+    if modules.exists():
+        empty = s.folder / "no-modules"
+        empty.mkdir()
+        run("mount", "--bind", empty, modules)
+        s.at_end(lambda: run("umount", modules))
+
+
 @story("what the kernel lacks is named, with the way to a kernel that has it")
 def _(s):
-    result = lab(s, "up", home, code=None)
-    s.at_end(lambda: lab(s, "down", home, code=None))
-    if result.code == 0:
-        raise Skip("this kernel has everything")
-    s.equal(result.code, 6, f"exit code of\n{result}\n")
+    without_modules(s, "wireguard", "ip_gre", "ip6_gre", "gre", "fou6", "fou")
+    before = machine()
+    result = lab(s, "up", home, code=6)
     for feature in ("FOU ports over ipv4: ", "gretap with GUE encapsulation: ", "wireguard: "):
         s.contains(result.err, feature, "what up says")
     s.contains(result.err, "tests/kernel/run.sh", "the hint")
+    s.equal(machine(), before, "namespaces, links and daemons")
 
 
 @story("the blog's network: every pair that should answers, IPv4, IPv6 and full MTU")
@@ -141,6 +158,67 @@ def _(s):
     s.equal(result.code, 0, "exit code")
     lab(s, "down", home)
     s.equal(machine(), before, "namespaces, links and daemons")
+
+
+class User:
+    """Somebody who is not root, with a folder, our program, and the examples."""
+
+    def __init__(self, s):
+        self.folder = s.folder / "home"
+        self.folder.mkdir()
+        s.folder.chmod(0o755)
+        os.chown(self.folder, 1000, 1000)
+        for file in (overlayctl, *(root / "examples").glob("*.json")):
+            shutil.copy(file, s.folder)   # readable, wherever ours are
+        self.program, self.files = s.folder / pathlib.Path(overlayctl).name, s.folder
+        s.at_end(lambda: run("pkill", "-KILL", "-U", "1000", code=None))
+
+    def lab(self, verb, example, *words, code=0):
+        return run("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", self.program, "lab",
+                   verb, self.files / example, *words, code=code, timeout=patience, cwd="/",
+                   env={"HOME": str(self.folder), "XDG_RUNTIME_DIR": ""})
+
+    def processes(self):
+        return run("pgrep", "-l", "-U", "1000", code=None).out
+
+
+@story("somebody who is not root has labs in namespaces of their own, with WireGuard, gretap, NAT")
+def _(s):
+    def seen_by_root():
+        return {what: value for what, value in machine().items() if what != "daemons"}
+    before, user = seen_by_root(), User(s)
+    for example in ("layer3.json", "vultr.json"):
+        made = user.lab("up", example, code=None)
+        if made.code == 6 and "user namespace" in made.err:
+            raise Skip(made.err.strip())
+        s.equal(made.code, 0, f"exit code of\n{made}\n")
+        s.contains(user.lab("up", example).out, "is up already", "what a second up says")
+        s.equal(seen_by_root(), before, "what root sees of it")
+        result = user.lab("ping", example, "--timeout", "90", code=None)
+        s.equal(result.code, 0, f"exit code of\n{result}\n")
+    s.equal(user.lab("exec", "layer3.json", "workshop", "--", "sh", "-c", "id -u; ls /sys/class/net")
+            .out.split(), ["0", "br-lan", "eth0", "lo", "wg-server"], "root there, and its links")
+    for example in ("layer3.json", "vultr.json"):
+        s.contains(user.lab("down", example).out, "is gone", "what down says")
+    s.equal(user.processes(), "", "processes after down")
+    s.equal(list(user.folder.glob(".local/state/overlay/lab/*")), [], "records")
+
+
+@story("what only root can have is named to others, and a lab that died is cleared away")
+def _(s):
+    user = User(s)
+    refused = user.lab("up", "home.json", code=6)
+    s.contains(refused.err, "FOU ports over ipv4: ", "what up says")
+    s.contains(refused.err, "sudo overlayctl lab up", "the hint")
+    s.equal(user.processes(), "", "processes after it")
+    user.lab("up", "vultr.json", "--underlay-only")
+    record = json.loads((user.folder / ".local/state/overlay/lab/vultr/lab.json").read_text())
+    os.kill(record["holder"]["pid"], signal.SIGKILL)
+    wait_until(lambda: "overlay-lab" not in user.processes(), "the holder is gone")
+    s.contains(user.lab("ping", "vultr.json", code=1).err, "has ended", "what ping says")
+    s.contains(user.lab("up", "vultr.json", "--underlay-only").out, "clearing away", "what up says")
+    user.lab("down", "vultr.json")
+    s.equal(user.processes(), "", "processes after down")
 
 
 main()

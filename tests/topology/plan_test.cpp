@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -254,29 +255,32 @@ TEST_SUITE("plan") {
         CHECK(story.kernel.state.sysctls["net.ipv6.conf.eth0.accept_ra"] == "0");
     }
 
-    TEST_CASE("what an uplink in the bridge learnt by advertisement does not stay on it") {
+    TEST_CASE("an uplink in the bridge speaks no IPv6: what it learnt by advertisement goes") {
         Story story{example("vultr.json"), "vultr"};
         add_link(story.kernel.state, "enp1s0", LinkKind::Other);
+        const std::string no_ipv6 = "net.ipv6.conf.enp1s0.disable_ipv6";
+        story.kernel.state.sysctls[no_ipv6] = "0";
         const IfName uplink = IfName::from_kernel("enp1s0");
-        const auto network = [&](const char* to) {
-            return Route{.destination = *IpPrefix::parse(to), .device = uplink, .metric = 256,
-                         .protocol = 2};
+        const Address stated{uplink, *IpPrefix::parse("2001:db8:7::5/64"), true, false};
+        story.kernel.state.addresses.insert(stated);
+        const auto place = [&](const Plan& plan, const Step& wanted) {
+            const auto step = std::find_if(
+                plan.steps.begin(), plan.steps.end(),
+                [&](const PlannedStep& each) { return describe(each.step) == describe(wanted); });
+            REQUIRE(step != plan.steps.end());
+            return step - plan.steps.begin();
         };
-        const Route learnt = network("2001:db8:7::/64");
-        const Route link_local = network("fe80::/64");
-        story.kernel.state.addresses.insert(
-            {uplink, *IpPrefix::parse("2001:db8:7::5/64"), false, false});
-        story.kernel.state.routes.insert(learnt);
-        story.kernel.state.routes.insert(link_local);
 
+        const Plan there = story.plan_now();
         story.apply();
-
-        CHECK_FALSE(story.kernel.state.routes.contains(learnt));
-        CHECK(story.kernel.state.routes.contains(link_local));
-        CHECK(story.kernel.state.sysctls.at("net.ipv6.conf.enp1s0.accept_ra") == "0");
+        const std::string with_the_move = story.kernel.state.sysctls.at(no_ipv6);
         CHECK(story.plan_now().is_empty());
-        story.down();
-        CHECK(story.kernel.state.sysctls.at("net.ipv6.conf.enp1s0.accept_ra") == "1");
+        story.intent = NodeIntent{.network = story.intent.network};
+        const Plan back = story.plan_now();
+
+        CHECK(place(there, RemoveAddress{stated}) < place(there, SetSysctl{no_ipv6, "0", "1", {}}));
+        CHECK(with_the_move == "1");
+        CHECK(place(back, SetSysctl{no_ipv6, "1", "0", {}}) < place(back, AddAddress{stated}));
     }
 
     TEST_CASE("an address that a borrowed bridge had before us survives down") {
