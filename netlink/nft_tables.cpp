@@ -1,5 +1,6 @@
-// Two requests of nfnetlink (Linux net/netfilter/nf_tables_api.c): the ruleset's generation, as a
-// question whether nf_tables is there, and a dump of the tables' names and flags.
+// Three requests of nfnetlink (Linux net/netfilter/nf_tables_api.c): the ruleset's generation, as a
+// question whether nf_tables is there, and dumps of the tables' names and flags and of the chains'
+// hooks and policies.
 
 #include "netlink/nft_tables.hpp"
 
@@ -122,12 +123,53 @@ TableHeader table_header(const nlmsghdr* header) {
     return out;
 }
 
+int take_hook_attribute(const nlattr* attribute, void* into) {
+    if (mnl_attr_get_type(attribute) == NFTA_HOOK_HOOKNUM &&
+        mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0) {
+        *static_cast<std::optional<std::uint32_t>*>(into) = be32toh(mnl_attr_get_u32(attribute));
+    }
+    return MNL_CB_OK;
+}
+
+/// Before it is known whether the chain stands at a hook.
+struct Chain {
+    BaseChain base;
+    std::optional<std::uint32_t> hook;
+};
+
+int take_chain_attribute(const nlattr* attribute, void* into) {
+    auto& out = *static_cast<Chain*>(into);
+    const auto type = mnl_attr_get_type(attribute);
+    const bool is_text = mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0;
+    if (type == NFTA_CHAIN_TABLE && is_text) out.base.table.name = mnl_attr_get_str(attribute);
+    if (type == NFTA_CHAIN_NAME && is_text) out.base.name = mnl_attr_get_str(attribute);
+    if (type == NFTA_CHAIN_POLICY && mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0) {
+        out.base.drops = be32toh(mnl_attr_get_u32(attribute)) == NF_DROP;
+    }
+    if (type == NFTA_CHAIN_HOOK) mnl_attr_parse_nested(attribute, take_hook_attribute, &out.hook);
+    return MNL_CB_OK;
+}
+
+std::optional<BaseChain> base_chain(const nlmsghdr* header) {
+    Chain out;
+    const auto* body = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
+    out.base.table.family = family_name(body->nfgen_family);
+    mnl_attr_parse(header, sizeof(nfgenmsg), take_chain_attribute, &out);
+    if (!out.hook) return std::nullopt;
+    const bool has_forward_hook = body->nfgen_family == NFPROTO_INET ||
+                                  body->nfgen_family == NFPROTO_IPV4 ||
+                                  body->nfgen_family == NFPROTO_IPV6 ||
+                                  body->nfgen_family == NFPROTO_BRIDGE;
+    out.base.forward = has_forward_hook && *out.hook == NF_INET_FORWARD;   // = NF_BR_FORWARD
+    return std::move(out.base);
+}
+
 enum class Dumped { Complete, Interrupted };
 
-Result<Dumped> dump_once(const UniqueFd& fd, std::vector<TableHeader>& tables) {
-    constexpr std::string_view doing = "list nft tables";
-    tables.clear();
-    if (const auto sent = send_request(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, doing); !sent) {
+/// `take` is called with each message of the dump.
+template <class Take>
+Result<Dumped> dump_once(const UniqueFd& fd, int message, std::string_view doing, Take&& take) {
+    if (const auto sent = send_request(fd, message, NLM_F_DUMP, doing); !sent) {
         return pass_on(sent);
     }
     std::vector<char> buffer(buffer_bytes);
@@ -145,9 +187,23 @@ Result<Dumped> dump_once(const UniqueFd& fd, std::vector<TableHeader>& tables) {
                 return outcome;
             }
             if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) continue;
-            tables.push_back(table_header(header));
+            take(header);
         }
     }
+}
+
+/// Until nobody has changed the tables meanwhile. `start` is called before each attempt.
+template <class Start, class Take>
+Result<void> dump(const UniqueFd& fd, int message, std::string_view doing, Start&& start,
+                  Take&& take) {
+    constexpr int attempts = 10;
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+        start();
+        const auto outcome = dump_once(fd, message, doing, take);
+        if (!outcome) return pass_on(outcome);
+        if (*outcome == Dumped::Complete) return {};
+    }
+    return fail(Error::Kind::Busy, std::string{doing}, "the tables never stop changing");
 }
 
 }  // namespace
@@ -181,14 +237,22 @@ Result<UniqueFd> open_netfilter_socket() {
 }
 
 Result<std::vector<TableHeader>> dump_tables(const UniqueFd& fd) {
-    std::vector<TableHeader> tables;
-    constexpr int attempts = 10;
-    for (int attempt = 0; attempt < attempts; ++attempt) {
-        const auto outcome = dump_once(fd, tables);
-        if (!outcome) return pass_on(outcome);
-        if (*outcome == Dumped::Complete) return tables;
-    }
-    return fail(Error::Kind::Busy, "list nft tables", "the tables never stop changing");
+    std::vector<TableHeader> out;
+    const auto done =
+        dump(fd, NFT_MSG_GETTABLE, "list nft tables", [&] { out.clear(); },
+             [&](const nlmsghdr* header) { out.push_back(table_header(header)); });
+    if (!done) return pass_on(done);
+    return out;
+}
+
+Result<std::vector<BaseChain>> dump_base_chains(const UniqueFd& fd) {
+    std::vector<BaseChain> out;
+    const auto done = dump(fd, NFT_MSG_GETCHAIN, "list nft chains", [&] { out.clear(); },
+                           [&](const nlmsghdr* header) {
+                               if (auto chain = base_chain(header)) out.push_back(std::move(*chain));
+                           });
+    if (!done) return pass_on(done);
+    return out;
 }
 
 }  // namespace overlay::netlink

@@ -50,7 +50,7 @@ struct JsonMember {
 inline constexpr std::size_t max_findings = 200;
 
 struct JsonLimits {
-    std::size_t file_bytes = 4U << 20U;
+    std::size_t file_bytes = 1U << 20U;  ///< a node is some 300 bytes
     std::size_t depth = 32;
     std::size_t members = 4096;  ///< of one object or array
     std::size_t values = 65536;  ///< in the whole file

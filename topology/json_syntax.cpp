@@ -73,11 +73,12 @@ Span TokenWalker::take(std::size_t bytes) {
     Span covered{line_, column_, 0};
     const std::size_t end = std::min(source_.size(), offset_ + bytes);
     while (offset_ < end) {
-        const CodePoint point = next_code_point(source_, offset_);
-        offset_ += point.size_bytes;
+        const char first = source_[offset_];
+        const bool ascii = static_cast<std::uint8_t>(first) < 0x80;
+        offset_ += ascii ? 1 : next_code_point(source_, offset_).size_bytes;
         ++covered.length;
         ++column_;
-        if (point.value != '\n') continue;
+        if (first != '\n') continue;
         ++line_;
         column_ = 1;
     }
@@ -87,8 +88,9 @@ Span TokenWalker::take(std::size_t bytes) {
 bool TokenWalker::skip_blanks() {
     while (!at_end()) {
         const std::string_view text = rest();
-        if (blanks.find(text[0]) != std::string_view::npos) {
-            take(1);
+        const std::size_t run = std::min(text.find_first_not_of(blanks), text.size());
+        if (run > 0) {
+            take(run);
         } else if (text.starts_with("//")) {
             take(std::min(text.find('\n'), text.size()));
         } else if (text.starts_with("/*")) {

@@ -179,7 +179,7 @@ struct ParsedFile {
 };
 
 /// Reads a file's bytes: shape (types, ranges, unknown and duplicate keys), then meaning (validate.hpp),
-/// and says everything it finds in one run. Pure; limits: 4 MiB, depth 32, strings 4 KiB, 4096 members,
+/// and says everything it finds in one run. Pure; limits: 1 MiB, depth 32, strings 4 KiB, 4096 members,
 /// 65 536 values; UTF-8 only; comments allowed.
 [[nodiscard]] ParsedFile parse_topology(std::string_view source, std::string_view file_name);
 

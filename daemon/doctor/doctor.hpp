@@ -30,9 +30,11 @@ struct HostFacts {
     std::set<std::string> present_modules;        ///< loaded or built in
     std::set<std::string> loadable_modules;       ///< on disk
     std::map<std::string, std::string> packages;  ///< by module: where it comes from
-    bool bridged_frames_meet_iptables =
-        false;                        ///< br_netfilter, bridge-nf-call-iptables or …-ip6tables
-    std::set<std::string> processes;  ///< names (comm, 15 bytes) of what runs
+    bool sysctls_are_writable = true;  ///< /proc/sys/net is not mounted read-only
+    /// br_netfilter is loaded and bridge-nf-call-iptables or …-ip6tables is on.
+    bool bridged_frames_meet_iptables = false;
+    std::vector<std::string> dropping_forward_chains;  ///< "ip filter FORWARD": policy drop
+    std::set<std::string> processes;                   ///< names (comm, 15 bytes) of what runs
     KernelState state;
     std::map<std::uint16_t, std::string> udp_owners;  ///< of taken ports that were asked for
 };

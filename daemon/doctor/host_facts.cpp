@@ -4,6 +4,7 @@
 #include "daemon/io/files.hpp"
 #include "netlink/kernel.hpp"
 #include "netlink/modules.hpp"
+#include "netlink/nft_tables.hpp"
 #include "netlink/udp_sockets.hpp"
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 
 namespace overlay::doctor {
@@ -60,6 +62,29 @@ bool bridge_nf_call(const char* name) {
     return first_line(std::string{"/proc/sys/net/bridge/bridge-nf-call-"} + name) == "1";
 }
 
+bool sysctls_are_writable() {
+    struct statvfs mounted {};
+    return ::statvfs("/proc/sys/net", &mounted) == 0 && (mounted.f_flag & ST_RDONLY) == 0;
+}
+
+/// What Docker does to its host: `iptables -P FORWARD DROP`, which nftables shows as ip filter
+/// FORWARD. Asks nothing that would load nf_tables.
+Result<std::vector<std::string>> dropping_forward_chains() {
+    const auto presence = netlink::nf_tables_presence();
+    if (!presence) return pass_on(presence);
+    std::vector<std::string> out;
+    if (*presence == netlink::NfTables::Absent) return out;
+    const auto socket = netlink::open_netfilter_socket();
+    if (!socket) return pass_on(socket);
+    const auto chains = netlink::dump_base_chains(*socket);
+    if (!chains) return pass_on(chains);
+    for (const netlink::BaseChain& chain : *chains) {
+        if (!chain.forward || !chain.drops) continue;
+        out.push_back(fmt::format("{} {} {}", chain.table.family, chain.table.name, chain.name));
+    }
+    return out;
+}
+
 }  // namespace
 
 Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports) {
@@ -69,6 +94,11 @@ Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports) {
     out.has_net_admin = has_capability(cap_net_admin);
     out.in_initial_user_namespace = in_initial_user_namespace();
     out.bridged_frames_meet_iptables = bridge_nf_call("iptables") || bridge_nf_call("ip6tables");
+    out.sysctls_are_writable = sysctls_are_writable();
+    auto dropping = dropping_forward_chains();
+    if (dropping) out.dropping_forward_chains = std::move(*dropping);
+    // Without CAP_NET_ADMIN nobody may list chains; the missing capability is a finding of its own.
+    if (!dropping && dropping.error().kind != Error::Kind::NotPermitted) return pass_on(dropping);
     out.processes = process_names();
 
     auto modules = netlink::Modules::open();

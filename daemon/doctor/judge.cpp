@@ -31,6 +31,12 @@ void privileges(const HostFacts& facts, const NodeIntent* intent, Findings& out)
              "this is not the host's own user namespace; FOU ports can be made only there",
              "run on the host, or in a container that shares its user namespace"});
     }
+    if (!facts.sysctls_are_writable) {
+        const bool needed = intent != nullptr && !intent->desired.sysctls.empty();
+        out.push_back({needed ? Severity::Error : Severity::Warning, "/proc/sys/net",
+                       "mounted read-only here, as in a container",
+                       "run on the host, or in a container that may write sysctls (privileged)"});
+    }
 }
 
 void module(const HostFacts& facts, const std::string& name, Severity if_missing, Findings& out) {
@@ -54,7 +60,29 @@ void bridge_filter(const HostFacts& facts, Findings& out) {
          "bridged frames pass iptables' FORWARD chain, which Docker sets to DROP",
          "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, or "
          "accept bridged traffic there: iptables -I FORWARD -m physdev --physdev-is-bridged -j "
-         "ACCEPT"});
+         "ACCEPT (Docker: in DOCKER-USER)"});
+}
+
+bool forwards(const NodeIntent& intent) {
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const auto found =
+            intent.desired.sysctls.find(conf_sysctl(family, "all", "forwarding"));
+        if (found != intent.desired.sysctls.end() && found->second == "1") return true;
+    }
+    return false;
+}
+
+/// A bridge chain sees what our bridges pass on, the others what the node routes.
+void forward_policies(const HostFacts& facts, const NodeIntent* intent, Findings& out) {
+    for (const std::string& chain : facts.dropping_forward_chains) {
+        const bool meets_bridged = chain.starts_with("bridge ");
+        if (intent != nullptr && !meets_bridged && !forwards(*intent)) continue;
+        out.push_back({Severity::Warning, "nft chain " + chain,
+                       fmt::format("drops {} that none of its rules accepts (Docker does this)",
+                                   meets_bridged ? "bridged frames" : "forwarded packets"),
+                       "accept this network's interfaces there, both as input and as output; on a "
+                       "Docker host in the chain DOCKER-USER"});
+    }
 }
 
 void managers(const HostFacts& facts, Findings& out) {
@@ -137,9 +165,9 @@ void ports(const HostFacts& facts, const NodeIntent& intent, Findings& out) {
 /// Documentation/networking/ip-sysctl.rst): its own default route would run out.
 void router_advertisements(const HostFacts& facts, const NodeIntent& intent, Findings& out) {
     constexpr std::uint8_t protocol_ra = 9;  // rtnetlink.h, RTPROT_RA
-    const auto forwards =
+    const auto forwarding =
         intent.desired.sysctls.find(conf_sysctl(Family::Ipv6, "all", "forwarding"));
-    if (forwards == intent.desired.sysctls.end() || forwards->second != "1") return;
+    if (forwarding == intent.desired.sysctls.end() || forwarding->second != "1") return;
     for (const Route& route : facts.state.routes) {
         const bool learnt = route.protocol == protocol_ra && route.destination.length() == 0;
         if (!learnt) continue;
@@ -193,6 +221,7 @@ std::vector<Finding> judge(const HostFacts& facts, const NodeIntent* intent) {
         for (const char* name : all_modules) module(facts, name, Severity::Note, out);
     }
     bridge_filter(facts, out);
+    forward_policies(facts, intent, out);
     managers(facts, out);
     return out;
 }

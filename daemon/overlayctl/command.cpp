@@ -2,6 +2,9 @@
 
 #include "daemon/overlayctl/command.hpp"
 
+#include "daemon/io/files.hpp"
+#include "topology/json_document.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,8 +20,6 @@ namespace overlay {
 namespace po = boost::program_options;
 
 namespace {
-
-constexpr std::size_t max_file_bytes = 4 * 1024 * 1024;
 
 void print(std::FILE* to, const std::string& text) { std::fwrite(text.data(), 1, text.size(), to); }
 
@@ -87,26 +88,30 @@ std::string CommandLine::text_of(const std::string& name) const {
 
 Directories CommandLine::directories() const { return {text_of("state-dir"), text_of("run-dir")}; }
 
-// ---- the file and the node
-// ------------------------------------------------------------------------
+// ---- the file and the node ---------------------------------------------------------------------
+
+OrExit<std::string> read_source(const std::string& path) {
+    auto source = io::read_file(path, JsonLimits{}.file_bytes);
+    if (source) return std::move(*source);
+    const Exit code = complain(source.error());
+    return source.error().kind == Error::Kind::Invalid ? exit_invalid_file : code;
+}
 
 OrExit<CheckedFile> read_topology(const std::string& path, Warnings warnings) {
-    const auto source = io::read_file(path, max_file_bytes);
-    if (!source) {
-        const Exit code = complain(source.error());
-        return source.error().kind == Error::Kind::Invalid ? exit_invalid_file : code;
-    }
-    ParsedFile parsed = parse_topology(*source, path);
+    auto read = read_source(path);
+    if (const Exit* over = std::get_if<Exit>(&read)) return *over;
+    std::string& source = std::get<std::string>(read);
+    ParsedFile parsed = parse_topology(source, path);
     if (warnings == Warnings::Hidden) {
         std::erase_if(parsed.diagnostics, [](const Diagnostic& d) {
             return d.severity == Diagnostic::Severity::Warning;
         });
     }
-    print(stderr, text(parsed.diagnostics, path, *source));
+    print(stderr, text(parsed.diagnostics, path, source));
     if (!parsed.topology || has_errors(parsed.diagnostics)) return exit_invalid_file;
     const auto slash = path.rfind('/');
     const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
-    return CheckedFile{path, directory, *source, std::move(*parsed.topology)};
+    return CheckedFile{path, directory, std::move(source), std::move(*parsed.topology)};
 }
 
 OrExit<const Node*> choose_node(const Topology& topology, const std::string& stated) {

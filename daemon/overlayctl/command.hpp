@@ -67,6 +67,8 @@ struct CheckedFile {
     std::string source;
     Topology topology;
 };
+/// The bytes of a topology file, or what stood in the way (too large is an invalid file).
+[[nodiscard]] OrExit<std::string> read_source(const std::string& path);
 /// Findings go to stderr: errors always, warnings unless they would only repeat what was said before.
 enum class Warnings { Shown, Hidden };
 [[nodiscard]] OrExit<CheckedFile> read_topology(const std::string& path,

@@ -15,9 +15,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 int validate_json(const std::string& path) {
-    const auto source = io::read_file(path, 4 * 1024 * 1024);
-    if (!source) return complain(source.error());
-    const ParsedFile parsed = parse_topology(*source, path);
+    const auto source = read_source(path);
+    if (const Exit* over = std::get_if<Exit>(&source)) return *over;
+    const ParsedFile parsed = parse_topology(std::get<std::string>(source), path);
     Json findings = Json::array();
     for (const Diagnostic& d : parsed.diagnostics) {
         findings.push_back(

@@ -125,6 +125,27 @@ TEST_SUITE("doctor") {
         CHECK(complaints(facts, &intent) == Lines{});
     }
 
+    TEST_CASE("a forward chain that drops is told to the node that forwards") {
+        NodeIntent intent = node();
+        HostFacts facts = sound_for_node();
+        facts.dropping_forward_chains = {"bridge mine forward", "ip filter FORWARD"};
+
+        CHECK(complaints(facts, &intent) == Lines{"warning nft chain bridge mine forward"});
+        intent.desired.sysctls["net.ipv4.conf.all.forwarding"] = "1";
+        CHECK(complaints(facts, &intent) == Lines{"warning nft chain bridge mine forward",
+                                                  "warning nft chain ip filter FORWARD"});
+    }
+
+    TEST_CASE("sysctls that cannot be written stop the node that needs one") {
+        NodeIntent intent = node();
+        HostFacts facts = sound_for_node();
+        facts.sysctls_are_writable = false;
+
+        CHECK(complaints(facts, &intent) == Lines{"warning /proc/sys/net"});
+        intent.desired.sysctls["net.ipv4.conf.all.forwarding"] = "1";
+        CHECK(complaints(facts, &intent) == Lines{"error /proc/sys/net"});
+    }
+
     TEST_CASE("filters on bridged frames and other managers are told") {
         HostFacts facts = sound();
         facts.bridged_frames_meet_iptables = true;

@@ -1,15 +1,13 @@
-// What doctor finds on a full kernel, privileged and in a rootless namespace.
+// What doctor reads of a full kernel, privileged and in a user namespace of one's own.
 
+#include "daemon/doctor/doctor.hpp"
 #include "kernel/lab.hpp"
-#include "netlink/doctor.hpp"
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
 using namespace overlay;
 using namespace overlay::test;
-using netlink::Ability;
 
 TEST_SUITE("doctor on a kernel") {
 
@@ -17,20 +15,18 @@ TEST_CASE("everything is present or loadable on Debian's kernel, and root may do
     Lab lab;
     (void)output_of({"modprobe", "bridge"});
 
-    const auto report = netlink::examine_host();
+    const auto facts = doctor::read_host_facts({});
 
-    REQUIRE(report);
-    CHECK(report->kernel_release + "\n" == output_of({"uname", "-r"}));
-    for (const auto& feature : report->features) {
-        CAPTURE(feature.name);
-        CHECK(feature.ability != Ability::Missing);
-        CHECK(feature.hint.empty());
+    REQUIRE(facts);
+    CHECK(facts->kernel_release + "\n" == output_of({"uname", "-r"}));
+    CHECK(facts->present_modules.contains("bridge"));
+    for (const char* module : {"fou", "fou6", "ip_gre", "ip6_gre", "nf_tables", "wireguard"}) {
+        CAPTURE(module);
+        CHECK((facts->present_modules.contains(module) || facts->loadable_modules.contains(module)));
     }
-    CHECK(std::ranges::find(report->features, "bridge", &netlink::Feature::name)->ability ==
-          Ability::Present);
-    CHECK(report->net_admin);
-    CHECK(report->net_admin_initial);
-    CHECK(report->sysctls_writable);
+    CHECK(facts->has_net_admin);
+    CHECK(facts->in_initial_user_namespace);
+    CHECK(facts->sysctls_are_writable);
 }
 
 TEST_CASE("in a user namespace of one's own the initial privilege is missing") {
@@ -39,10 +35,10 @@ TEST_CASE("in a user namespace of one's own the initial privilege is missing") {
 }
 
 TEST_CASE("helper: rootless" * doctest::skip(std::getenv("OVERLAY_TEST_CHILD") == nullptr)) {
-    const auto report = netlink::examine_host();
-    REQUIRE(report);
-    CHECK(report->net_admin);
-    CHECK_FALSE(report->net_admin_initial);
+    const auto facts = doctor::read_host_facts({});
+    REQUIRE(facts);
+    CHECK(facts->has_net_admin);
+    CHECK_FALSE(facts->in_initial_user_namespace);
     auto kernel = netlink::Kernel::open();
     REQUIRE(kernel);
     const Secrets none;
@@ -52,18 +48,30 @@ TEST_CASE("helper: rootless" * doctest::skip(std::getenv("OVERLAY_TEST_CHILD") =
     CHECK(refused.error().hint.size() > 0);
 }
 
-TEST_CASE("br_netfilter that filters bridged frames comes with a hint") {
+TEST_CASE("br_netfilter that filters bridged frames is seen") {
     Lab lab;
-    CHECK_FALSE(netlink::examine_host()->bridge_netfilter.iptables.has_value());
+    CHECK_FALSE(doctor::read_host_facts({})->bridged_frames_meet_iptables);
     (void)output_of({"modprobe", "br_netfilter"});
 
-    const auto on = netlink::examine_host();
-    CHECK(on->bridge_netfilter.iptables == true);
-    CHECK(on->bridge_netfilter.hint.find("DOCKER-USER") != std::string::npos);
+    CHECK(doctor::read_host_facts({})->bridged_frames_meet_iptables);
     CHECK(lab.snapshot().sysctls.at("net.bridge.bridge-nf-call-iptables") == "1");
     (void)output_of({"sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0"});
     (void)output_of({"sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=0"});
-    CHECK(netlink::examine_host()->bridge_netfilter.hint.empty());
+    CHECK_FALSE(doctor::read_host_facts({})->bridged_frames_meet_iptables);
+}
+
+TEST_CASE("forward chains that drop are named, others are not") {
+    Lab lab;
+    (void)output_of({"nft", "add table ip filter; add chain ip filter FORWARD "
+                            "{ type filter hook forward priority 0; policy drop; }; "
+                            "add chain ip filter INPUT "
+                            "{ type filter hook input priority 0; policy drop; }; "
+                            "add chain ip filter DOCKER-USER; "
+                            "add table bridge mine; add chain bridge mine forward "
+                            "{ type filter hook forward priority 0; policy accept; }"});
+
+    CHECK(doctor::read_host_facts({})->dropping_forward_chains ==
+          std::vector<std::string>{"ip filter FORWARD"});
 }
 
 }

@@ -177,9 +177,11 @@ TEST_CASE("refused: a key that is not at hand, a device that is not there") {
     Lab lab;
     add_wireguard(lab);
 
-    const SetWireguard stranger{if_name("wg0"), {}, WireguardDevice{.public_key = public_key(3)}};
+    SetWireguard stranger{.link = if_name("wg0"), .from = {}, .to = {}};
+    stranger.to.public_key = public_key(3);
     CHECK(lab.refusal(stranger).reason == "its private key is not at hand");
-    const SetWireguard nowhere{if_name("wg7"), {}, WireguardDevice{.fwmark = 1}};
+    SetWireguard nowhere{.link = if_name("wg7"), .from = {}, .to = {}};
+    nowhere.to.fwmark = 1;
     CHECK(lab.refusal(nowhere).kind == Error::Kind::NotFound);
     CHECK(lab.refusal(SetPeer{if_name("lo"), public_key(2), std::nullopt, WireguardPeer{}}).kind ==
           Error::Kind::Unsupported);
