@@ -55,8 +55,10 @@ void show(const UniqueFd& old, const std::string& name) {
         if (size > 0) std::ignore = ::symlink(target.data(), to.c_str());
         return;
     }
-    if (S_ISDIR(found.st_mode)) (void)::mkdir(to.c_str(), 0755);
-    else UniqueFd{::open(to.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
+    if (S_ISDIR(found.st_mode))
+        (void)::mkdir(to.c_str(), 0755);
+    else
+        UniqueFd{::open(to.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
     (void)::mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr);
 }
 
@@ -78,7 +80,7 @@ Result<void> make_own_run() {
     return {};
 }
 
-}   // namespace
+}  // namespace
 
 Result<void> enter_own_user_namespace() {
     const uid_t user = ::geteuid();
@@ -108,4 +110,4 @@ std::optional<std::uint64_t> user_namespace_of(pid_t process) {
     return found.st_ino;
 }
 
-}   // namespace overlay::netlink
+}  // namespace overlay::netlink

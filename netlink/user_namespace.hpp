@@ -1,6 +1,6 @@
 #pragma once
-// Power over networks for somebody who is not root: user, mount and network namespaces of one's own,
-// as `unshare --map-root-user --net --mount` makes them. Used by `overlayctl lab` only.
+// Power over networks for somebody who is not root: user, mount and network namespaces of one's
+// own, as `unshare --map-root-user --net --mount` makes them. Used by `overlayctl lab` only.
 
 #include "netlink/fd.hpp"
 #include "topology/result.hpp"
@@ -23,4 +23,4 @@ namespace overlay::netlink {
 /// Tells the user namespace of a process from all others that exist; nullopt: no such process.
 [[nodiscard]] std::optional<std::uint64_t> user_namespace_of(pid_t process);
 
-}   // namespace overlay::netlink
+}  // namespace overlay::netlink

@@ -67,8 +67,8 @@ void put_big_endian(std::string& bytes, std::size_t at, std::uint16_t value) {
 std::uint16_t checksum(std::span<const char> bytes) {
     std::uint32_t sum = 0;
     for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) sum += big_endian_at(bytes, i);
-    if (bytes.size() % 2 != 0) sum += static_cast<std::uint32_t>(
-        static_cast<std::uint8_t>(bytes.back()) << 8U);
+    if (bytes.size() % 2 != 0)
+        sum += static_cast<std::uint32_t>(static_cast<std::uint8_t>(bytes.back()) << 8U);
     while (sum > 0xffffU) sum = (sum & 0xffffU) + (sum >> 16U);
     return static_cast<std::uint16_t>(~sum);
 }
@@ -124,9 +124,8 @@ bool prepare(const UniqueFd& fd, Family family) {
 const sock_extended_err* error_in(msghdr& message) {
     for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr;
          each = CMSG_NXTHDR(&message, each)) {
-        const bool is_error =
-            (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_RECVERR) ||
-            (each->cmsg_level == IPPROTO_IPV6 && each->cmsg_type == IPV6_RECVERR);
+        const bool is_error = (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_RECVERR) ||
+                              (each->cmsg_level == IPPROTO_IPV6 && each->cmsg_type == IPV6_RECVERR);
         if (is_error) {
             return static_cast<const sock_extended_err*>(static_cast<void*>(CMSG_DATA(each)));
         }
@@ -135,8 +134,8 @@ const sock_extended_err* error_in(msghdr& message) {
 }
 
 std::string offender_of(const sock_extended_err& error) {
-    const auto* offender = static_cast<const sockaddr*>(
-        static_cast<const void*>(SO_EE_OFFENDER(&error)));
+    const auto* offender =
+        static_cast<const sockaddr*>(static_cast<const void*>(SO_EE_OFFENDER(&error)));
     if (offender->sa_family == AF_INET) {
         const auto* v4 = static_cast<const sockaddr_in*>(static_cast<const void*>(offender));
         return text(IpAddress::from_bytes(Family::Ipv4, &v4->sin_addr));
@@ -156,7 +155,7 @@ std::string complaint_of(const sock_extended_err& error) {
     return fmt::format("From {}: {}", offender_of(error), words);
 }
 
-}   // namespace
+}  // namespace
 
 Result<EchoSocket> EchoSocket::open(const netlink::Namespace& there, Family family) {
     const int domain = family == Family::Ipv4 ? AF_INET : AF_INET6;
@@ -195,7 +194,8 @@ std::optional<Heard> EchoSocket::hear() {
 
 bool EchoSocket::send(const IpAddress& to, const std::string& message) {
     const SocketName name = name_of(to);
-    return ::sendto(fd_.get(), message.data(), message.size(), 0, &name.address.any, name.size) >= 0;
+    return ::sendto(fd_.get(), message.data(), message.size(), 0, &name.address.any, name.size) >=
+           0;
 }
 
 std::optional<Heard> EchoSocket::read_answer() {
@@ -204,12 +204,12 @@ std::optional<Heard> EchoSocket::read_answer() {
         const ssize_t got = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && errno != EAGAIN) {
-            read_complaints();   // what recv said was the first of them
+            read_complaints();  // what recv said was the first of them
             continue;
         }
         if (got <= 0) return std::nullopt;
         std::span<const char> message{buffer.data(), static_cast<std::size_t>(got)};
-        if (family_ == Family::Ipv4) {   // with its IP header (raw(7))
+        if (family_ == Family::Ipv4) {  // with its IP header (raw(7))
             const std::size_t header_bytes = (static_cast<std::uint8_t>(message[0]) & 15U) * 4;
             message = message.subspan(std::min(header_bytes, message.size()));
         }
@@ -233,7 +233,7 @@ void EchoSocket::read_complaints() {
         if (got < 0) return;
         const sock_extended_err* error = error_in(message);
         if (error == nullptr) continue;
-        if (error->ee_origin == SO_EE_ORIGIN_LOCAL) {   // about the request that send() refused
+        if (error->ee_origin == SO_EE_ORIGIN_LOCAL) {  // about the request that send() refused
             if (error->ee_errno == EMSGSIZE) told_mtu_ = error->ee_info;
             continue;
         }
@@ -243,4 +243,4 @@ void EchoSocket::read_complaints() {
     }
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

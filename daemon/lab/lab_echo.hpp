@@ -18,7 +18,7 @@ namespace overlay::lab {
 /// What came back for one request.
 struct Heard {
     std::uint16_t sequence = 0;
-    std::string complaint;   ///< "From 2.3.4.5: No route to host"; "": the answer itself
+    std::string complaint;  ///< "From 2.3.4.5: No route to host"; "": the answer itself
 };
 
 class EchoSocket {
@@ -44,7 +44,7 @@ class EchoSocket {
     netlink::UniqueFd fd_;
     Family family_;
     std::deque<Heard> complaints_;
-    std::uint32_t told_mtu_ = 0;   ///< by the last "message too long" of this host itself
+    std::uint32_t told_mtu_ = 0;  ///< by the last "message too long" of this host itself
 };
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

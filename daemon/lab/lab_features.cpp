@@ -52,6 +52,8 @@ Needs needs_of(const LabPlan& plan, const Intents& intents) {
             const bool is_tunnel = link.gretap || link.kind == LinkKind::Wireguard;
             if (!is_tunnel) continue;
             Link trial = link;
+            // Two nodes may have given one name to links of two kinds.
+            trial.name = IfName::from_kernel("trial" + std::to_string(out.links.size()));
             trial.alias.reset();
             trial.mtu.reset();
             // The trial namespace has no other link that it could hang on.

@@ -21,7 +21,8 @@ namespace {
 
 using netlink::UniqueFd;
 
-/// In the child. `report`: nothing when all went well, else what went wrong and the errno before it.
+/// In the child. `report`: nothing when all went well, else what went wrong and the errno before
+/// it.
 [[noreturn]] void hold(int report) {
     if (::geteuid() != 0) {
         if (const auto entered = netlink::enter_own_user_namespace(); !entered) {
@@ -51,7 +52,7 @@ std::string read_report(int fd) {
     }
 }
 
-}   // namespace
+}  // namespace
 
 Result<LabHolder> start_holder() {
     std::array<int, 2> ends{};
@@ -69,10 +70,11 @@ Result<LabHolder> start_holder() {
     const auto user_namespace = netlink::user_namespace_of(child);
     if (problem.empty() && user_namespace) return LabHolder{child, *user_namespace};
     (void)::waitpid(child, nullptr, 0);
-    return fail(Error{Error::Kind::Unsupported, "make a lab without being root",
-                      problem.empty() ? "the process that keeps it ended" : problem, 0,
-                      "sudo, or let users make namespaces: sysctl kernel.unprivileged_userns_clone, "
-                      "kernel.apparmor_restrict_unprivileged_userns"});
+    return fail(
+        Error{Error::Kind::Unsupported, "make a lab without being root",
+              problem.empty() ? "the process that keeps it ended" : problem, 0,
+              "sudo, or let users make namespaces: sysctl kernel.unprivileged_userns_clone, "
+              "kernel.apparmor_restrict_unprivileged_userns"});
 }
 
 bool is_alive(const LabHolder& holder) {
@@ -99,4 +101,4 @@ Result<void> end_holder(const LabHolder& holder) {
     return end(process, holder.pid);
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

@@ -12,7 +12,7 @@ namespace overlay::lab {
 
 struct LabHolder {
     pid_t pid = 0;
-    std::uint64_t user_namespace = 0;   ///< what /proc/PID/ns/user must be before we trust the pid
+    std::uint64_t user_namespace = 0;  ///< what /proc/PID/ns/user must be before we trust the pid
 };
 
 /// Starts one; where this process has joined one already, in the same namespaces.
@@ -27,4 +27,4 @@ struct LabHolder {
 /// The namespaces end with the last process in them. One that is gone already is no error.
 [[nodiscard]] Result<void> end_holder(const LabHolder& holder);
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

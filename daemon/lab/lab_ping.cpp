@@ -75,7 +75,7 @@ class Asker {
   private:
     struct Source {
         EchoSocket socket;
-        std::vector<Question> questions;   ///< by the sequence number of their requests
+        std::vector<Question> questions;  ///< by the sequence number of their requests
     };
     /// A question, by its source and sequence, and when it is next to be looked at.
     struct Turn {
@@ -115,7 +115,7 @@ class Asker {
                 std::find_if(on_the_way_.begin(), on_the_way_.end(), [&](const Turn& each) {
                     return each.source == source && each.sequence == heard->sequence;
                 });
-            if (turn == on_the_way_.end()) continue;   // a second answer, or one too late
+            if (turn == on_the_way_.end()) continue;  // a second answer, or one too late
             Answer& answer = answer_of(*turn);
             answer.ok = heard->complaint.empty();
             answer.reason = heard->complaint;
@@ -142,7 +142,7 @@ class Asker {
     std::vector<Source> sources_;
     std::map<std::pair<std::string, Family>, std::size_t> by_key_;
     std::deque<Turn> waiting_;
-    std::deque<Turn> on_the_way_;   ///< the one whose patience ends first in front
+    std::deque<Turn> on_the_way_;  ///< the one whose patience ends first in front
 };
 
 /// Two sockets for each of a thousand hosts are more than the usual limit of 1024 descriptors.
@@ -170,9 +170,9 @@ Result<std::string> usable_address(const LabPlan& plan, const std::string& host,
     return std::string{};
 }
 
-/// Waits, as long as the deadline allows, for the addresses that only the kernels know, and for each
-/// to be its host's own: asked earlier, a router would send the question out on the address's link,
-/// and perhaps tell the asker of an MTU that it then remembers for minutes.
+/// Waits, as long as the deadline allows, for the addresses that only the kernels know, and for
+/// each to be its host's own: asked earlier, a router would send the question out on the address's
+/// link, and perhaps tell the asker of an MTU that it then remembers for minutes.
 Result<void> find_addresses(const LabPlan& plan, std::vector<PairResult>& results,
                             SteadyTime deadline) {
     std::map<std::pair<std::string, IpPrefix>, std::string> known;
@@ -195,7 +195,7 @@ Result<void> find_addresses(const LabPlan& plan, std::vector<PairResult>& result
     return {};
 }
 
-}   // namespace
+}  // namespace
 
 Result<std::vector<PairResult>> ping_pairs(const LabPlan& plan, std::vector<LabPair> pairs,
                                            const PingOptions& options) {
@@ -218,8 +218,10 @@ Result<std::vector<PairResult>> ping_pairs(const LabPlan& plan, std::vector<LabP
         }
         const IpAddress to = *IpAddress::parse(each.address);
         const Mtu small = pair.family == Family::Ipv4 ? small_ipv4 : small_ipv6;
-        if (auto added = asker.add({pair.from, to, small, &each.small}); !added) return pass_on(added);
-        if (auto added = asker.add({pair.from, to, pair.mtu, &each.full}); !added) return pass_on(added);
+        if (auto added = asker.add({pair.from, to, small, &each.small}); !added)
+            return pass_on(added);
+        if (auto added = asker.add({pair.from, to, pair.mtu, &each.full}); !added)
+            return pass_on(added);
     }
     asker.run();
     return results;
@@ -231,4 +233,4 @@ bool all_answer(const std::vector<PairResult>& results) {
     });
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

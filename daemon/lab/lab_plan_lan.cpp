@@ -102,8 +102,8 @@ void Builder::add_bridged_sites(const Node& node, const Uplink& uplink,
     }
     if (!sites.empty() || !bridge.existing.value) return;
     sites.push_back(common);
-    sites.back().port = name("lan0");
-    host(node.name).bridges.front().ports.push_back(name("lan0"));
+    sites.back().port = free_interface(topology_, node, "lan");
+    host(node.name).bridges.front().ports.push_back(sites.back().port);
 }
 
 std::vector<IpPrefix> Builder::bridged_subnets(const Node& node) const {
@@ -142,11 +142,14 @@ LanSite Builder::routed_site(const Node& node, const std::vector<IpPrefix>& subn
 }
 
 IfName Builder::lan_port(const Node& node) const {
-    if (!node.masquerade) return name("lan0");
+    const IfName usual = free_interface(topology_, node, "lan");
+    if (!node.masquerade) return usual;
     const IfName& out = node.masquerade->out.value;
     bool is_other = out == uplink_of(topology_, node).interface;
-    for (const LinkSpec& link : node.links) is_other |= out == spoke_interface(topology_, node, link);
-    return is_other ? name("lan0") : out;
+    is_other |= node.bridge && node.bridge->name.value == out;
+    for (const LinkSpec& link : node.links)
+        is_other |= out == spoke_interface(topology_, node, link);
+    return is_other ? usual : out;
 }
 
 void Builder::add_lan_host(const LanSite& site, const std::string& lan_name) {
@@ -167,4 +170,4 @@ void Builder::add_lan_host(const LanSite& site, const std::string& lan_name) {
     add_cable({site.node, site.port}, {lan_name, eth0}, Mtu{1500});
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

@@ -99,7 +99,8 @@ OrExit<LabRecord> running(const Lab& lab) {
     return std::move(**record);
 }
 
-/// The namespaces of a lab that is being made without root. They end with this, unless the lab is up.
+/// The namespaces of a lab that is being made without root. They end with this, unless the lab is
+/// up.
 class Keeper {
   public:
     Keeper() = default;
@@ -110,7 +111,7 @@ class Keeper {
     }
 
     Result<void> start() {
-        const bool is_inside = ::geteuid() == 0;   // of a lab that was cleared away just now
+        const bool is_inside = ::geteuid() == 0;  // of a lab that was cleared away just now
         auto started = lab::start_holder();
         if (!started) return pass_on(started);
         holder_ = *started;
@@ -155,7 +156,8 @@ std::optional<Exit> kernel_lacks(const Lab& lab, lab::Overlay overlay, const Kee
     if (missing->empty()) return std::nullopt;
     std::string message = "this kernel lacks what the lab needs:";
     for (const std::string& each : *missing) message += "\n    " + each;
-    if (keeper.holder()) message += "\n    hint: root may have it: sudo overlayctl lab up " + lab.file.name;
+    if (keeper.holder())
+        message += "\n    hint: root may have it: sudo overlayctl lab up " + lab.file.name;
     message +=
         "\n    hint: the same on Debian's kernel under QEMU: tests/kernel/run.sh -- overlayctl lab "
         "up " +
@@ -213,8 +215,8 @@ int up(const Arguments& arguments) {
         fmt::print("{}\n", line);
         std::fflush(stdout);
     };
-    const auto done =
-        lab::bring_up({*topology, lab.plan, lab.state, lab.file.source, overlay, keeper.holder(), say});
+    const auto done = lab::bring_up(
+        {*topology, lab.plan, lab.state, lab.file.source, overlay, keeper.holder(), say});
     if (!done) {
         // The keys, unless a record says that something could not be removed.
         const auto left = lab.state.load();
@@ -325,7 +327,7 @@ int ping(const Arguments& arguments) {
     return all_answer(*results) ? exit_done : exit_error;
 }
 
-}   // namespace
+}  // namespace
 
 int run_lab(const Arguments& arguments) {
     const std::string verb = arguments.empty() ? "" : arguments.front();
@@ -344,4 +346,4 @@ int run_lab(const Arguments& arguments) {
     return exit_error;
 }
 
-}   // namespace overlay
+}  // namespace overlay

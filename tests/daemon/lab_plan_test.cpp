@@ -336,6 +336,28 @@ TEST_SUITE("lab plan") {
         CHECK(cables(plan).find("  shop br-lan -- shop.lan eth0 mtu 1500\n") != std::string::npos);
     }
 
+    TEST_CASE("the lab's interfaces keep out of the names that the file gives to others") {
+        const LabPlan plan = make_lab_plan(small(
+            R"("underlay": { "addresses": ["1.2.3.4"] }, "masquerade": { "out": "wan" },
+               "forwarding": ["ipv4"], "bridge": { "addresses": ["192.168.0.1/16"] })",
+            R"("pc": { "link": { "type": "gretap-wireguard", "interface": "eth1", )" + first_key +
+                R"( }, "bridge": { "name": "eth0", "ports": ["eth2"] }, "lan": "10.1.0.0/24" },
+               "shop": { "link": { "type": "wireguard", "interface": "lan0", )" +
+                second_key + R"( }, "lan": "10.2.0.0/24", "forwarding": ["ipv4"] })"));
+
+        CHECK(cables(plan) ==
+              "cables\n"
+              "  host eth0 -- internet host mtu 1500\n"
+              "  hub wan -- internet hub mtu 1500\n"
+              "  pc.nat wan -- internet pc.nat mtu 1500\n"
+              "  pc eth3 -- pc.nat lan mtu 1500\n"
+              "  pc eth2 -- pc.lan eth0 mtu 1500\n"
+              "  pc lan0 -- pc.lan2 eth0 mtu 1500\n"
+              "  shop.nat wan -- internet shop.nat mtu 1500\n"
+              "  shop eth0 -- shop.nat lan mtu 1500\n"
+              "  shop lan1 -- shop.lan eth0 mtu 1500\n");
+    }
+
     TEST_CASE("adding to an address carries over bytes") {
         CHECK(text(plus(*IpAddress::parse("10.0.255.255"), 1)) == "10.1.0.0");
         CHECK(text(plus(*IpAddress::parse("2001:db8::ffff:ffff"), 1)) == "2001:db8::1:0:0");
