@@ -88,6 +88,8 @@ void Compiler::bridge() {
         const auto& uplink = *node_.underlay.interface;
         borrow_port(uplink.value, uplink.at, here("underlay.interface"));
         out_.uplink_move = UplinkMove{uplink.value, link.name};
+        origin(SetSysctl{conf_sysctl(Family::Ipv6, uplink.value.str(), "disable_ipv6"), {}, {}, {}},
+               node_.underlay.in_bridge.at, here("underlay.in_bridge"));
     }
 }
 

@@ -15,10 +15,6 @@ namespace overlay {
 
 namespace {
 
-/// Proto "kernel": connected routes come and go with their addresses (rtnetlink.h, RTPROT_KERNEL).
-constexpr std::uint8_t protocol_kernel = 2;
-constexpr std::uint8_t protocol_ra = 9;
-
 const Route* default_route(const KernelState& found, Family family, const IfName& device) {
     const Route* best = nullptr;
     for (const Route& route : found.routes) {
@@ -133,6 +129,10 @@ void Planner::resolve_uplink_move() {
     if (!intent_.uplink_move) return;
     const auto& [uplink, bridge] = *intent_.uplink_move;
     if (const Link* link = found_link(uplink)) desired_.links[bridge].mac = link->mac;
+    // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until the
+    // last moment, go with this; the bridge learns them anew.
+    const std::string no_ipv6 = conf_sysctl(Family::Ipv6, uplink.str(), "disable_ipv6");
+    if (found_.sysctls.contains(no_ipv6)) desired_.sysctls.insert_or_assign(no_ipv6, std::string{'1'});
     Ledger& after = plan_.ledger_after;
     for (const Address& address : found_.addresses) {
         if (address.link != uplink || address.prefix.address().is_link_local()) continue;

@@ -6,6 +6,10 @@
 
 namespace overlay {
 
+// Routes that come and go with addresses and advertisements (Linux rtnetlink.h, RTPROT_*).
+inline constexpr std::uint8_t protocol_kernel = 2;
+inline constexpr std::uint8_t protocol_ra = 9;
+
 class Planner {
   public:
     Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger);

@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -252,6 +253,34 @@ TEST_SUITE("plan") {
         story.down();
 
         CHECK(story.kernel.state.sysctls["net.ipv6.conf.eth0.accept_ra"] == "0");
+    }
+
+    TEST_CASE("an uplink in the bridge speaks no IPv6: what it learnt by advertisement goes") {
+        Story story{example("vultr.json"), "vultr"};
+        add_link(story.kernel.state, "enp1s0", LinkKind::Other);
+        const std::string no_ipv6 = "net.ipv6.conf.enp1s0.disable_ipv6";
+        story.kernel.state.sysctls[no_ipv6] = "0";
+        const IfName uplink = IfName::from_kernel("enp1s0");
+        const Address stated{uplink, *IpPrefix::parse("2001:db8:7::5/64"), true, false};
+        story.kernel.state.addresses.insert(stated);
+        const auto place = [&](const Plan& plan, const Step& wanted) {
+            const auto step = std::find_if(
+                plan.steps.begin(), plan.steps.end(),
+                [&](const PlannedStep& each) { return describe(each.step) == describe(wanted); });
+            REQUIRE(step != plan.steps.end());
+            return step - plan.steps.begin();
+        };
+
+        const Plan there = story.plan_now();
+        story.apply();
+        const std::string with_the_move = story.kernel.state.sysctls.at(no_ipv6);
+        CHECK(story.plan_now().is_empty());
+        story.intent = NodeIntent{.network = story.intent.network};
+        const Plan back = story.plan_now();
+
+        CHECK(place(there, RemoveAddress{stated}) < place(there, SetSysctl{no_ipv6, "0", "1", {}}));
+        CHECK(with_the_move == "1");
+        CHECK(place(back, SetSysctl{no_ipv6, "1", "0", {}}) < place(back, AddAddress{stated}));
     }
 
     TEST_CASE("an address that a borrowed bridge had before us survives down") {
