@@ -189,6 +189,7 @@ Result<void> Kernel::Parts::carry_out(const Step& step, const Secrets& secrets) 
             [&](const RemoveFouPort& s) { return change_fou(remove_fou_request, s.port, doing); },
             [&](const CreateLink& s) { return create_link(route, s.link, doing); },
             [&](const DeleteLink& s) { return delete_link(route, s.link, doing); },
+            [&](const RenameLink& s) { return rename_link(route, s.from, s.to, doing); },
             [&](const ChangeLink& s) { return change_link(route, s.to, doing); },
             [&](const AddAddress& s) { return add_address(route, s.address, doing); },
             [&](const RemoveAddress& s) { return remove_address(route, s.address, doing); },

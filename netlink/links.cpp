@@ -255,6 +255,15 @@ Result<void> delete_link(Socket& route, const Link& link, std::string_view doing
     return route.change(request, doing);
 }
 
+Result<void> rename_link(Socket& route, const IfName& from, const IfName& to,
+                         std::string_view doing) {
+    const auto found = find_link(route, from, doing);
+    if (!found) return pass_on(found);
+    Message request = request_for(found->index);
+    request.put_c_string(IFLA_IFNAME, to.str());
+    return route.change(request, doing);
+}
+
 Result<void> change_link(Socket& route, const Link& to, std::string_view doing) {
     const auto found = find_link(route, to.name, doing);
     if (!found) return pass_on(found);

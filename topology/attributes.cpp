@@ -261,6 +261,7 @@ Changes attribute_changes(const Step& step) {
                 list_link(list, Link{}, s.link);
             },
             [&](const DeleteLink& s) { list_kind(list, s.link, false); },
+            [&](const RenameLink& s) { list.item("name", s.from.str(), s.to.str()); },
             [&](const ChangeLink& s) { list_link(list, s.from, s.to); },
             [&](const AddAddress& s) { list.item("lifetime", "", address_text(s.address)); },
             [&](const RemoveAddress& s) { list.item("lifetime", address_text(s.address), ""); },

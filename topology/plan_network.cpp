@@ -19,12 +19,16 @@ void Planner::addresses() {
             survives(desired.link)
                 ? std::find_if(found_.addresses.begin(), found_.addresses.end(), same_prefix)
                 : found_.addresses.end();
+        const bool shared = neighbour([&](const Ledger& l) { return l.addresses.contains(desired); });
         if (found == found_.addresses.end()) {
             add(Phase::Addresses, AddAddress{desired}, Action::Add, Impact::Live);
             after.addresses.insert(desired);
-        } else if (*found != desired) {
+            continue;
+        }
+        if (shared) after.addresses.insert(desired);
+        if (*found != desired) {
             const bool ours =
-                ledger_.addresses.contains(desired) || !intent_.borrowed.contains(desired.link);
+                after.addresses.contains(desired) || !intent_.borrowed.contains(desired.link);
             if (!ours) continue;  // a borrowed link's own address will do as it is
             replace_address(*found, desired);
         }
@@ -32,6 +36,7 @@ void Planner::addresses() {
     for (const Address& ours : ledger_.addresses) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
+        if (neighbour([&](const Ledger& l) { return l.addresses.contains(ours); })) continue;
         if (!found_.addresses.contains(ours) || !survives(ours.link)) continue;
         remove_address(Phase::RemoveAddresses, ours, {Action::Remove, Impact::SessionLoss, {}});
     }
@@ -110,7 +115,14 @@ void Planner::routes() {
         for (const Route& found : found_.routes) {
             if (!same_key(found, desired) || deleted_.contains(found.device)) continue;
             const bool moved = plan_.ledger_after.moved_routes.contains(found);
-            if (found.protocol == route_protocol) {
+            const Ledger* other = neighbour([&](const Ledger& l) { return l.routes.contains(found); });
+            if (other != nullptr) {
+                refuse(AddRoute{desired},
+                       fmt::format("network {} has another route to {}, dev {}", other->network,
+                                   text(found.destination), found.device.str()),
+                       "take the network out of one of the two files");
+                taken = true;
+            } else if (found.protocol == route_protocol) {
                 add(Phase::FreeNames, RemoveRoute{found}, Action::Change, Impact::Flap);
             } else if (desired.protocol == route_protocol && !moved) {
                 refuse(AddRoute{desired},
@@ -131,6 +143,7 @@ void Planner::routes() {
         const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(),
                                           [&](const Route& r) { return same_key(r, found); });
         if (!ours || replaced || deleted_.contains(found.device)) continue;
+        if (neighbour([&](const Ledger& l) { return l.routes.contains(found); })) continue;
         add(Phase::RemoveRoutes, RemoveRoute{found}, Action::Remove, Impact::SessionLoss);
     }
     std::erase_if(after.routes, [&](const Route& r) { return !desired_.routes.contains(r); });

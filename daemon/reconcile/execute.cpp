@@ -70,6 +70,9 @@ bool is_undone(const Step& step, const KernelState& found) {
                 wanted.up.reset();
                 return link != nullptr && difference(wanted, *link).is_empty();
             },
+            [&](const RenameLink& s) { 
+                return found.links.contains(s.from) && !found.links.contains(s.to);
+            },
             [&](const ChangeLink& s) {
                 const Link* link = find(found.links, s.from.name);
                 return link == nullptr || difference(s.from, *link).is_empty();

@@ -6,6 +6,9 @@ what moves by itself: indices and handles, timers, counters, learned neighbours,
 
 import json
 import re
+import time
+
+from story import Failure
 
 # One shell for all: under emulation, starting a program is what takes time.
 script = r"""
@@ -42,8 +45,8 @@ every_sysctl = "-r /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net
 for_ever = 4294967295
 # They come with a module, not with anybody's wish.
 fallback_devices = {"gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "tunl0", "sit0"}
-moving = re.compile(r"_timer$|^(ifindex|operstate|link_index|topology_change|change_ack|stats|"
-                    r"forwarding_state|handle|dynamic)$")
+moving = re.compile(r"_timer$|^(ifindex|operstate|link_index|topology_change(_ack|_detected)?|"
+                    r"config_pending|stats|forwarding_state|handle|dynamic)$")
 moving_flags = {"LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown", "dead"}
 
 
@@ -57,9 +60,11 @@ def steady(value):
     for key, member in value.items():
         if moving.search(key) or key in ("tentative", "optimistic"):
             continue
+        if key == "state" and "designated_bridge" in value:
+            continue   # of a port under STP: listening, learning, forwarding
         if key == "flags" and isinstance(member, list):
             member = sorted(set(member) - moving_flags)
-        elif key.endswith("_life_time") and member != for_ever:
+        elif key == "expires" or key.endswith("_life_time") and member != for_ever:
             member = "limited"
         elif key == "counter":
             member = None
@@ -154,11 +159,46 @@ def is_configured(entry):
     return entry.get("state") == "permanent" and not entry["mac"].startswith(("33:33:", "01:00:5e:"))
 
 
+def unsettled(links, sysctls):
+    """Ethernet links whose IPv6 is not up yet: the kernel looks at a carrier once a second (Linux
+    net/core/link_watch.c) and makes the link-local address then; it is "tentative" for a while."""
+    out = []
+    for link in links:
+        own = [each for each in link.get("addr_info", []) if each["family"] == "inet6"]
+        speaks = sysctls.get(f"net/ipv6/conf/{link['ifname']}/disable_ipv6") == "0" and \
+            link["link_type"] == "ether" and link.get("inet6_addr_gen_mode") == "eui64" and \
+            "LOWER_UP" in link["flags"]
+        if any(each.get("tentative") for each in own) or \
+                speaks and not any(each["scope"] == "link" for each in own):
+            out.append(link["ifname"])
+    return out
+
+
+def parts_of(site, sysctls_wanted):
+    text = site.sh(script.replace("SYSCTLS", sysctls_wanted)).out
+    parts = dict(part.partition("\n")[::2] for part in ("four\n" + text).split("\n@"))
+    parts["four"] = json_values(parts["four"])
+    return parts
+
+
+def settled_parts(site, sysctls_wanted, deadline=10.0):
+    """What the tools say once addresses have stopped coming by themselves."""
+    end = time.monotonic() + deadline
+    while True:
+        parts = parts_of(site, sysctls_wanted)
+        links = [each for listing in parts["four"] for each in listing if "ifname" in each]
+        late = unsettled(links, files(parts["files"])[1])
+        if not late:
+            return parts
+        if time.monotonic() >= end:
+            raise Failure(f"no link-local address within {deadline:g} s: {' '.join(late)}")
+        time.sleep(0.1)
+
+
 def view(site, every=False):
     """`site`: what has a shell in the namespace. `every`: all sysctls of interfaces, not ours alone."""
-    text = site.sh(script.replace("SYSCTLS", every_sysctl if every else managed_sysctls)).out
-    parts = dict(part.partition("\n")[::2] for part in ("four\n" + text).split("\n@"))
-    links, addresses, routes, rules, ports = entries(json_values(parts["four"]))
+    parts = settled_parts(site, every_sysctl if every else managed_sysctls)
+    links, addresses, routes, rules, ports = entries(parts["four"])
     _, _, routes6, rules6, _ = entries(json_values(parts["six"]))
     of_bridges = [each for value in json_values(parts["bridge"]) for each in value]
     sockets, sysctls = files(parts["files"])

@@ -3,96 +3,18 @@
 #include "topology/plan.hpp"
 
 #include "daemon/reconcile/execute.hpp"
-#include "tests/support/fake_kernel.hpp"
-#include "topology/derive.hpp"
+#include "tests/support/plan_story.hpp"
 #include "topology/render_plan.hpp"
-#include "topology/topology.hpp"
 
 #include <doctest/doctest.h>
 
-#include <fstream>
-#include <sstream>
-
 using namespace overlay;
+using test::add_link;
+using test::example;
 using test::FakeKernel;
+using test::Story;
 
 namespace {
-
-Topology example(const std::string& name) {
-    std::ifstream in{std::string{OVERLAY_SOURCE_DIR} + "/examples/" + name};
-    std::stringstream text;
-    text << in.rdbuf();
-    ParsedFile parsed = parse_topology(text.str(), name);
-    CAPTURE(overlay::text(parsed.diagnostics, name, text.str()));
-    REQUIRE(parsed.topology);
-    REQUIRE_FALSE(has_errors(parsed.diagnostics));
-    return *parsed.topology;
-}
-
-void add_link(KernelState& state, const char* name, LinkKind kind) {
-    Link link{.name = IfName::from_kernel(name), .kind = kind};
-    link.alias = "";
-    link.mac = MacAddress::parse("52:54:00:00:00:01");
-    link.mtu = Mtu{1500};
-    link.up = true;
-    link.master = IfName{};
-    if (kind == LinkKind::Bridge) link.bridge = BridgeAttributes{false, true, false};
-    state.links[link.name] = link;
-    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        state.sysctls[conf_sysctl(family, name, "forwarding")] = "0";
-    }
-    state.sysctls[conf_sysctl(Family::Ipv6, name, "accept_ra")] = "1";
-}
-
-/// A host as a distribution leaves it: an uplink with a default route, a borrowed bridge, a
-/// foreigner's things.
-KernelState fresh_host() {
-    KernelState state;
-    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        for (const char* scope : {"all", "default"})
-            state.sysctls[conf_sysctl(family, scope, "forwarding")] = "0";
-    }
-    state.sysctls["net.ipv6.conf.default.accept_ra"] = "1";
-    state.sysctls["net.ipv4.conf.all.accept_redirects"] = "1";
-    state.sysctls["net.ipv4.conf.all.send_redirects"] = "1";
-    add_link(state, "eth0", LinkKind::Other);
-    add_link(state, "br-lan", LinkKind::Bridge);
-    add_link(state, "docker0", LinkKind::Bridge);
-    state.addresses.insert(
-        {IfName::from_kernel("eth0"), *IpPrefix::parse("1.2.3.4/24"), true, false});
-    state.routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
-                         .gateway = IpAddress::parse("1.2.3.1"),
-                         .device = IfName::from_kernel("eth0"),
-                         .protocol = 3});
-    state.tables.push_back({});
-    state.tables.clear();
-    state.all_tables.insert({"ip", "docker"});
-    return state;
-}
-
-struct Story {
-    NodeIntent intent;
-    Ledger ledger;
-    FakeKernel kernel{fresh_host()};
-
-    Story(const Topology& topology, const std::string& node)
-        : intent{compile(topology, *topology.find(node), {})} {}
-
-    Plan plan_now() { return plan(intent, kernel.state, ledger); }
-    void apply() {
-        const Plan p = plan_now();
-        CAPTURE(plan_text(p, "", Colour::Off));
-        REQUIRE(p.refusals.empty());
-        const Report report = execute(p, kernel);
-        CAPTURE(report.failure ? text(*report.failure) : "");
-        REQUIRE_FALSE(report.failure);
-        ledger = p.ledger_after;
-    }
-    void down() {
-        intent = NodeIntent{.network = intent.network};
-        apply();
-    }
-};
 
 const char* const every_example[] = {"home.json",       "home-verbatim.json", "exit.json",
                                      "dual-stack.json", "smallest.json",      "company.json",
