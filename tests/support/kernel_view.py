@@ -60,8 +60,6 @@ def steady(value):
     for key, member in value.items():
         if moving.search(key) or key in ("tentative", "optimistic"):
             continue
-        if key == "state" and "designated_bridge" in value:
-            continue   # of a port under STP: listening, learning, forwarding
         if key == "flags" and isinstance(member, list):
             member = sorted(set(member) - moving_flags)
         elif key == "expires" or key.endswith("_life_time") and member != for_ever:
@@ -160,9 +158,12 @@ def is_configured(entry):
 
 
 def unsettled(links, sysctls):
-    """Ethernet links whose IPv6 is not up yet: the kernel looks at a carrier once a second (Linux
-    net/core/link_watch.c) and makes the link-local address then; it is "tentative" for a while."""
-    out = []
+    """Links that are not up yet: the kernel looks at a carrier once a second (Linux
+    net/core/link_watch.c), opens a bridge's port and makes the link-local address then; the address is
+    "tentative" for a while."""
+    carried = {link.get("master") for link in links if {"UP", "LOWER_UP"} <= set(link["flags"])}
+    out = [link["ifname"] for link in links
+           if link["ifname"] in carried and "NO-CARRIER" in link["flags"]]
     for link in links:
         own = [each for each in link.get("addr_info", []) if each["family"] == "inet6"]
         speaks = sysctls.get(f"net/ipv6/conf/{link['ifname']}/disable_ipv6") == "0" and \
