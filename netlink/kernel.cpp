@@ -89,6 +89,7 @@ Result<KernelState> Kernel::snapshot(Secrets& secrets) {
     auto links = snapshot_links(parts.route);
     if (!links) return pass_on(links);
     state.links = std::move(links->links);
+    state.alternative_names = std::move(links->alternative_names);
 
     auto addresses = snapshot_addresses(parts.route, links->names);
     if (!addresses) return pass_on(addresses);

@@ -15,6 +15,7 @@ using LinkNames = std::map<std::uint32_t, IfName>;
 struct FoundLinks {
     std::map<IfName, Link> links;
     LinkNames names;   ///< by interface index, for what the kernel reports by index
+    std::map<IfName, IfName> alternative_names;   ///< `altname` → the link that has it
 };
 
 [[nodiscard]] Result<FoundLinks> snapshot_links(Socket& route);

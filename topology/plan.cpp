@@ -131,7 +131,8 @@ void Planner::resolve_pins() {
         const auto same =
             [&](const Route& r) {  // an on-link or equal route of somebody else's will do
                 return r.destination == route.destination && r.gateway == route.gateway &&
-                       r.device == route.device && r.protocol != route_protocol;
+                       r.device == route.device && r.protocol != route_protocol &&
+                       r.type == RouteType::Unicast;
             };
         if (std::any_of(found_.routes.begin(), found_.routes.end(), same)) continue;
         desired_.routes.insert(route);
@@ -157,8 +158,10 @@ void Planner::resolve_uplink_move() {
     for (const Address& address : after.moved_addresses) {
         // One made by autoconfiguration makes itself again on the bridge (same MAC, accept_ra).
         const bool autoconf = !address.permanent && address.prefix.family() == Family::Ipv6;
-        if (!autoconf)
-            desired_.addresses.insert({bridge, address.prefix, true, address.no_prefix_route});
+        if (autoconf) continue;
+        Address there{bridge, address.prefix, true, address.no_prefix_route, address.details};
+        there.details.label.clear();   // it begins with the uplink's name
+        desired_.addresses.insert(std::move(there));
     }
     for (Route route : after.moved_routes) {
         if (route.protocol == protocol_ra) continue;

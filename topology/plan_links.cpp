@@ -66,6 +66,15 @@ void Planner::own_link(const Link& desired) {
         return;
     }
     const Link* found = found_link(desired.name);
+    if (const auto taken = found_.alternative_names.find(desired.name);
+        found == nullptr && taken != found_.alternative_names.end()) {
+        refuse(CreateLink{desired},
+               fmt::format("{} is another name (altname) of {}, which is not ours",
+                           desired.name.str(), taken->second.str()),
+               fmt::format("ip link property del dev {} altname {}, or give ours another name",
+                           taken->second.str(), desired.name.str()));
+        return;
+    }
     if (found == nullptr) {
         create_link(desired, Action::Add, {});
         return;

@@ -23,6 +23,7 @@ struct Rename {
 /// The name is free when its turn comes: nobody has it, or who has it gives it up.
 void keep_possible(std::vector<Rename>& renames, const KernelState& found) {
     const auto is_impossible = [&](const Rename& rename) {
+        if (found.alternative_names.contains(rename.to)) return true;
         return found.links.contains(rename.to) &&
                std::none_of(renames.begin(), renames.end(),
                             [&](const Rename& other) { return other.from == rename.to; });
@@ -37,7 +38,9 @@ void keep_possible(std::vector<Rename>& renames, const KernelState& found) {
 IfName free_name(const KernelState& found, const KernelState& desired) {
     for (int n = 0;; ++n) {
         const IfName name = IfName::from_kernel(fmt::format("overlay{}", n));
-        if (!found.links.contains(name) && !desired.links.contains(name)) return name;
+        const bool taken = found.links.contains(name) || desired.links.contains(name) ||
+                           found.alternative_names.contains(name);
+        if (!taken) return name;
     }
 }
 

@@ -103,7 +103,7 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
     const bool fresh = conf && created_.contains(interface);
     const auto found = found_.sysctls.find(key);
     std::string now = fresh ? inherited(key) : found == found_.sysctls.end() ? "" : found->second;
-    if (now.empty() && !fresh) {
+    if (now.empty()) {
         refuse(SetSysctl{key, "", value, {}}, "this kernel has no such setting",
                "is IPv6 switched off, or the interface missing?");
         return;
@@ -255,20 +255,28 @@ void Planner::fou_ports() {
     };
     for (const FouPort& desired : desired_.fou_ports) {
         plan_.ledger_after.fou_ports.insert(desired);
-        const auto found =
-            std::find_if(found_.fou_ports.begin(), found_.fou_ports.end(),
-                         [&](const FouPort& p) { return identity(p) == identity(desired); });
+        const auto knows = [&](const Ledger& ledger) {
+            return std::any_of(ledger.fou_ports.begin(), ledger.fou_ports.end(),
+                               [&](const FouPort& p) { return identity(p) == identity(desired); });
+        };
+        const bool ours = knows(ledger_) || neighbour(knows) != nullptr;
+        const auto find_port = [&](auto is_it) {
+            return std::find_if(found_.fou_ports.begin(), found_.fou_ports.end(), is_it);
+        };
+        auto found = find_port([&](const FouPort& p) { return identity(p) == identity(desired); });
+        if (found == found_.fou_ports.end() && ours) {
+            // Bound to one address or device, it stands where ours was: a UDP port has one owner.
+            found = find_port([&](const FouPort& p) {
+                return p.family == desired.family && p.port == desired.port;
+            });
+        }
         if (found == found_.fou_ports.end()) {
             if (!udp_port_taken(desired.family, desired.port, AddFouPort{desired})) {
                 add(Phase::EncapPorts, AddFouPort{desired}, Action::Add, Impact::Live);
             }
             continue;
         }
-        const auto knows = [&](const Ledger& ledger) {
-            return std::any_of(ledger.fou_ports.begin(), ledger.fou_ports.end(),
-                               [&](const FouPort& p) { return identity(p) == identity(desired); });
-        };
-        if (!knows(ledger_) && !neighbour(knows)) {
+        if (!ours) {
             refuse(AddFouPort{desired},
                    fmt::format("FOU port {} ({}) exists and is not ours", desired.port,
                                text(desired.family)),
@@ -277,7 +285,7 @@ void Planner::fou_ports() {
         } else if (*found != desired) {
             add(Phase::FreeNames, RemoveFouPort{*found}, Action::Recreate, Impact::Recreate);
             add(Phase::EncapPorts, AddFouPort{desired}, Action::Recreate, Impact::Recreate,
-                "its type differs");
+                identity(*found) == identity(desired) ? "its type differs" : "bound otherwise");
         }
     }
     for (const FouPort& ours : ledger_.fou_ports) {

@@ -67,6 +67,7 @@ bool is_undone(const Step& step, const KernelState& found) {
                 const Link* link = find(found.links, s.link.name);
                 Link wanted = s.link;  // master and up come back by steps of their own
                 wanted.master.reset();
+                wanted.port.reset();
                 wanted.up.reset();
                 return link != nullptr && difference(wanted, *link).is_empty();
             },

@@ -5,12 +5,15 @@
 #include "topology/attributes.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <tuple>
 
 namespace overlay::test {
 
 namespace {
+
+constexpr std::array interface_sysctls{"forwarding", "accept_ra", "disable_ipv6"};
 
 tl::unexpected<Error> refuse(const Step& step, int code) {
     return fail(Error::Kind::Failed, describe(step), "refused by the model", code);
@@ -125,10 +128,11 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
     Link link = s.link;
     link.up = false;
     link.master = IfName{};
+    link.port.reset();
     state.links.emplace(link.name, link);
     if (link.kind == LinkKind::Wireguard) state.wireguard[link.name].listen_port = 0;
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        for (const char* name : {"forwarding", "accept_ra"}) {
+        for (const char* name : interface_sysctls) {
             const auto from = state.sysctls.find(conf_sysctl(family, "default", name));
             if (from == state.sysctls.end()) continue;
             state.sysctls[conf_sysctl(family, link.name.str(), name)] = from->second;
@@ -139,12 +143,11 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
 
 Result<void> FakeKernel::add_route(const AddRoute& s) {
     const auto device = state.links.find(s.route.device);
-    if (device == state.links.end()) return refuse(s, ENODEV);
-    if (!device->second.up.value_or(false)) return refuse(s, ENETDOWN);
+    const bool needs_device = s.route.type == RouteType::Unicast;
+    if (needs_device && device == state.links.end()) return refuse(s, ENODEV);
+    if (needs_device && !device->second.up.value_or(false)) return refuse(s, ENETDOWN);
     for (const Route& r : state.routes) {
-        const bool same = r.destination == s.route.destination && r.table == s.route.table &&
-                          r.metric == s.route.metric;
-        if (same) return refuse(s, EEXIST);
+        if (is_same_route(r, s.route)) return refuse(s, EEXIST);
     }
     state.routes.insert(s.route);
     return {};
@@ -181,7 +184,7 @@ Result<void> FakeKernel::rename(const RenameLink& s) {
         offloads[{key.link == s.from ? s.to : key.link, key.feature}] = value;
     state.offloads = offloads;
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        for (const char* name : {"forwarding", "accept_ra"}) {
+        for (const char* name : interface_sysctls) {
             auto value = state.sysctls.extract(conf_sysctl(family, s.from.str(), name));
             if (!value) continue;
             value.key() = conf_sysctl(family, s.to.str(), name);
@@ -201,7 +204,14 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
     if (s.to.alias) link.alias = s.to.alias;
     if (s.to.mac) link.mac = s.to.mac;
     if (s.to.mtu) link.mtu = s.to.mtu;
-    if (s.to.master) link.master = s.to.master;
+    if (s.to.port) {
+        if (!link.port) return refuse(s, EINVAL);
+        link.port = s.to.port;
+    }
+    if (s.to.master) {
+        link.master = s.to.master;
+        link.port = s.to.master->empty() ? std::nullopt : std::optional{BridgePort{}};
+    }
     if (s.to.gretap) link.gretap = s.to.gretap;
     if (s.to.bridge && link.bridge) {
         if (s.to.bridge->stp) link.bridge->stp = s.to.bridge->stp;
@@ -229,11 +239,13 @@ Result<void> FakeKernel::remove_link(const IfName& name) {
     std::erase_if(state.offloads, [&](const auto& entry) { return entry.first.link == name; });
     state.wireguard.erase(name);
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        state.sysctls.erase(conf_sysctl(family, name.str(), "forwarding"));
-        state.sysctls.erase(conf_sysctl(family, name.str(), "accept_ra"));
+        for (const char* key : interface_sysctls)
+            state.sysctls.erase(conf_sysctl(family, name.str(), key));
     }
     for (auto& [port, link] : state.links) {
-        if (link.master == name) link.master = IfName{};
+        if (link.master != name) continue;
+        link.master = IfName{};
+        link.port.reset();
     }
     return {};
 }

@@ -44,6 +44,7 @@ void add_link(KernelState& state, const char* name, LinkKind kind) {
         state.sysctls[conf_sysctl(family, name, "forwarding")] = "0";
     }
     state.sysctls[conf_sysctl(Family::Ipv6, name, "accept_ra")] = "1";
+    state.sysctls[conf_sysctl(Family::Ipv6, name, "disable_ipv6")] = "0";
 }
 
 KernelState fresh_host() {
@@ -53,6 +54,7 @@ KernelState fresh_host() {
             state.sysctls[conf_sysctl(family, scope, "forwarding")] = "0";
     }
     state.sysctls["net.ipv6.conf.default.accept_ra"] = "1";
+    state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "0";
     state.sysctls["net.ipv4.conf.all.accept_redirects"] = "1";
     state.sysctls["net.ipv4.conf.all.send_redirects"] = "1";
     add_link(state, "eth0", LinkKind::Other);
