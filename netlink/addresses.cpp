@@ -3,6 +3,7 @@
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 
+#include <array>
 #include <cstring>
 #include <limits>
 #include <sys/socket.h>
@@ -21,6 +22,29 @@ bool is_permanent(const Attributes& attributes) {
     return lifetime.ifa_valid == for_ever && lifetime.ifa_prefered == for_ever;
 }
 
+/// A wish of whoever added the address; the other flags say how it fares.
+constexpr std::uint32_t wishes =
+    IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_MCAUTOJOIN;
+
+AddressDetails decode_details(const Attributes& attributes, std::string_view link) {
+    AddressDetails out;
+    const auto own = attributes.address(IFA_LOCAL);
+    const auto other = attributes.address(IFA_ADDRESS);
+    if (own && other && *own != *other) out.peer = other;
+    out.broadcast = attributes.address(IFA_BROADCAST);
+    const std::string_view label = attributes.string(IFA_LABEL).value_or("");
+    if (label != link) out.label = label;
+    out.metric = attributes.u32(IFA_RT_PRIORITY).value_or(0);
+    out.flags = attributes.u32(IFA_FLAGS).value_or(0) & wishes;
+    const auto bytes = attributes.bytes(IFA_CACHEINFO);
+    if (is_permanent(attributes) || bytes.size() < sizeof(ifa_cacheinfo)) return out;
+    ifa_cacheinfo lifetime{};
+    std::memcpy(&lifetime, bytes.data(), sizeof lifetime);
+    out.valid_seconds = lifetime.ifa_valid;
+    out.preferred_seconds = lifetime.ifa_prefered;
+    return out;
+}
+
 /// nullopt: no address, or one with any of the `unwanted` flags.
 std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& names,
                                       std::uint32_t unwanted) {
@@ -37,10 +61,13 @@ std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& 
 
     const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(header.ifa_flags);
     if ((flags & unwanted) != 0) return std::nullopt;
-    return Address{.link = link->second,
-                   .prefix = IpPrefix::of(*own, header.ifa_prefixlen),
-                   .permanent = is_permanent(attributes),
-                   .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0};
+    Address address{.link = link->second,
+                    .prefix = IpPrefix::of(*own, header.ifa_prefixlen),
+                    .permanent = is_permanent(attributes),
+                    .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0,
+                    .details = decode_details(attributes, link->second.str())};
+    address.details.scope = header.ifa_scope;
+    return address;
 }
 
 Result<std::set<Address>> list_addresses(Socket& route, const LinkNames& names,
@@ -65,7 +92,8 @@ Result<Message> request_for(Socket& route, std::uint16_t type, const Address& ad
     header.ifa_family = address.prefix.family() == Family::Ipv4 ? AF_INET : AF_INET6;
     header.ifa_prefixlen = address.prefix.length();
     header.ifa_index = link->index;
-    header.ifa_scope = address.prefix.address().is_loopback() ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+    header.ifa_scope = address.details.scope;
+    if (address.prefix.address().is_loopback()) header.ifa_scope = RT_SCOPE_HOST;
     request.put_address(IFA_LOCAL, address.prefix.address());
     return request;
 }
@@ -88,8 +116,22 @@ Result<void> add_address(Socket& route, const Address& address, std::string_view
     auto request = request_for(route, RTM_NEWADDR, address, doing);
     if (!request) return pass_on(request);
     request->header()->nlmsg_flags |= NLM_F_CREATE | NLM_F_EXCL;
-    request->put_address(IFA_ADDRESS, address.prefix.address());
-    if (address.no_prefix_route) request->put_u32(IFA_FLAGS, IFA_F_NOPREFIXROUTE);
+    const AddressDetails& details = address.details;
+    request->put_address(IFA_ADDRESS, details.peer.value_or(address.prefix.address()));
+    if (details.broadcast) request->put_address(IFA_BROADCAST, *details.broadcast);
+    if (!details.label.empty()) request->put_c_string(IFA_LABEL, details.label);
+    if (details.metric != 0) request->put_u32(IFA_RT_PRIORITY, details.metric);
+    const std::uint32_t flags =
+        details.flags | (address.no_prefix_route ? std::uint32_t{IFA_F_NOPREFIXROUTE} : 0);
+    if (flags != 0) request->put_u32(IFA_FLAGS, flags);
+    if (!address.permanent && details.valid_seconds && details.preferred_seconds) {
+        ifa_cacheinfo lifetime{};
+        lifetime.ifa_valid = *details.valid_seconds;
+        lifetime.ifa_prefered = *details.preferred_seconds;
+        std::array<std::uint8_t, sizeof lifetime> bytes{};
+        std::memcpy(bytes.data(), &lifetime, sizeof lifetime);
+        request->put_bytes(IFA_CACHEINFO, bytes);
+    }
     return route.change(*request, doing);
 }
 

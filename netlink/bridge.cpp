@@ -2,7 +2,32 @@
 
 #include <linux/if_link.h>
 
+#include <array>
+
 namespace overlay::netlink {
+
+namespace {
+
+struct PortFlag {
+    std::uint16_t type;
+    bool BridgePort::*flag;
+};
+
+constexpr std::array port_flags{
+    PortFlag{IFLA_BRPORT_MODE, &BridgePort::hairpin},
+    PortFlag{IFLA_BRPORT_GUARD, &BridgePort::guard},
+    PortFlag{IFLA_BRPORT_PROTECT, &BridgePort::root_block},
+    PortFlag{IFLA_BRPORT_LEARNING, &BridgePort::learning},
+    PortFlag{IFLA_BRPORT_UNICAST_FLOOD, &BridgePort::flood},
+    PortFlag{IFLA_BRPORT_MCAST_FLOOD, &BridgePort::multicast_flood},
+    PortFlag{IFLA_BRPORT_BCAST_FLOOD, &BridgePort::broadcast_flood},
+    PortFlag{IFLA_BRPORT_MCAST_TO_UCAST, &BridgePort::multicast_to_unicast},
+    PortFlag{IFLA_BRPORT_NEIGH_SUPPRESS, &BridgePort::neighbour_suppression},
+    PortFlag{IFLA_BRPORT_ISOLATED, &BridgePort::isolated},
+    PortFlag{IFLA_BRPORT_LOCKED, &BridgePort::locked},
+};
+
+}  // namespace
 
 void put_bridge(Message& request, const BridgeAttributes& bridge) {
     if (bridge.stp) request.put_u32(IFLA_BR_STP_STATE, *bridge.stp ? 1 : 0);
@@ -25,6 +50,18 @@ BridgeAttributes decode_bridge(const Attributes& data) {
         bridge.vlan_filtering = *filtering != 0;
     }
     return bridge;
+}
+
+void put_bridge_port(Message& request, const BridgePort& port) {
+    for (const auto& [type, flag] : port_flags) request.put_u8(type, port.*flag ? 1 : 0);
+}
+
+BridgePort decode_bridge_port(const Attributes& data) {
+    BridgePort port;
+    for (const auto& [type, flag] : port_flags) {
+        if (const auto value = data.u8(type)) port.*flag = *value != 0;
+    }
+    return port;
 }
 
 }  // namespace overlay::netlink

@@ -89,6 +89,7 @@ Result<KernelState> Kernel::snapshot(Secrets& secrets) {
     auto links = snapshot_links(parts.route);
     if (!links) return pass_on(links);
     state.links = std::move(links->links);
+    state.alternative_names = std::move(links->alternative_names);
 
     auto addresses = snapshot_addresses(parts.route, links->names);
     if (!addresses) return pass_on(addresses);
@@ -189,6 +190,7 @@ Result<void> Kernel::Parts::carry_out(const Step& step, const Secrets& secrets) 
             [&](const RemoveFouPort& s) { return change_fou(remove_fou_request, s.port, doing); },
             [&](const CreateLink& s) { return create_link(route, s.link, doing); },
             [&](const DeleteLink& s) { return delete_link(route, s.link, doing); },
+            [&](const RenameLink& s) { return rename_link(route, s.from, s.to, doing); },
             [&](const ChangeLink& s) { return change_link(route, s.to, doing); },
             [&](const AddAddress& s) { return add_address(route, s.address, doing); },
             [&](const RemoveAddress& s) { return remove_address(route, s.address, doing); },

@@ -7,6 +7,9 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include <net/if.h>
 
 namespace overlay::netlink {
@@ -41,6 +44,8 @@ IfName name_of(const LinkNames& names, std::uint32_t index) {
 /// Kind, and what the kind has: IFLA_LINKINFO.
 void decode_info(const Attributes& info, const LinkNames& names, Link& link) {
     link.kind = kind_of(info.string(IFLA_INFO_KIND).value_or(""));
+    const auto port = info.nest(IFLA_INFO_SLAVE_DATA);
+    if (port && info.string(IFLA_INFO_SLAVE_KIND) == "bridge") link.port = decode_bridge_port(*port);
     const auto data = info.nest(IFLA_INFO_DATA);
     if (!data) return;
     if (link.kind == LinkKind::Bridge) link.bridge = decode_bridge(*data);
@@ -64,6 +69,21 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
     if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, names, link);
     return {static_cast<std::uint32_t>(header.ifi_index), std::move(link)};
+}
+
+/// Those that could be the name of a link: an `altname` may be longer.
+std::vector<IfName> alternative_names(const nlmsghdr& message) {
+    std::vector<IfName> out;
+    const auto attributes = Attributes::of(message, sizeof(ifinfomsg));
+    const nlattr* const list = attributes.find(IFLA_PROP_LIST);
+    if (list == nullptr) return out;
+    for_each_inside(*list, [&](const nlattr& property) {
+        if (mnl_attr_get_type(&property) != IFLA_ALT_IFNAME) return;
+        const auto* const text = static_cast<const char*>(mnl_attr_get_payload(&property));
+        const std::string_view name{text, ::strnlen(text, mnl_attr_get_payload_len(&property))};
+        if (name.size() < IFNAMSIZ) out.push_back(IfName::from_kernel(name));
+    });
+    return out;
 }
 
 bool holds_link(const nlmsghdr& message) {
@@ -92,6 +112,15 @@ void put_info(Message& request, const Link& link, std::uint32_t device_index) {
 Message request_for(std::uint32_t index) {
     Message request{RTM_NEWLINK, 0};
     request.fixed_header<ifinfomsg>().ifi_index = static_cast<int>(index);
+    return request;
+}
+
+Message port_request(std::uint32_t index, const BridgePort& port) {
+    Message request = request_for(index);
+    request.nest(IFLA_LINKINFO, [&] {
+        request.put_string(IFLA_INFO_SLAVE_KIND, "bridge");
+        request.nest(IFLA_INFO_SLAVE_DATA, [&] { put_bridge_port(request, port); });
+    });
     return request;
 }
 
@@ -151,7 +180,11 @@ Result<void> clear_ignore_df(Socket& route, const FoundLink& found, std::uint32_
     return route.change(request, doing);
 }
 
-/// Everything of `to` that is set, in one message.
+bool asks_for_more_than_a_port(const Link& to) {
+    return to.alias || to.mac || to.mtu || to.up || to.master || to.bridge || to.gretap;
+}
+
+/// Everything of `to` that is set but the port, in one message.
 Message change_request(const FoundLink& found, const Link& to, std::uint32_t device_index,
                        std::uint32_t master_index) {
     Message request = request_for(found.index);
@@ -193,6 +226,8 @@ Result<FoundLinks> snapshot_links(Socket& route) {
     replies->for_each([&](const nlmsghdr& message) {
         if (!holds_link(message)) return;
         Link link = decode_link(message, found.names).link;
+        for (const IfName& other : alternative_names(message))
+            found.alternative_names.emplace(other, link.name);
         found.links.emplace(link.name, std::move(link));
     });
     return found;
@@ -232,6 +267,10 @@ Result<void> create_link(Socket& route, const Link& link, std::string_view doing
     if (auto created = route.change(request, doing); !created) {
         Error error = created.error();
         if (error.kind == Error::Kind::Unsupported) error.hint = package_hint(module_of(link.kind));
+        if (error.code == EEXIST && link.gretap) {
+            error.hint = "a tunnel with the same local, remote and key exists, perhaps one that was moved "
+                         "to another network namespace";
+        }
         if (error.code == EINVAL && link.gretap && link.gretap->encap.type != GreEncap::Type::None) {
             error.hint = "the encapsulation may be missing in this kernel: " +
                          package_hint(link.kind == LinkKind::Gretap ? "fou" : "fou6");
@@ -255,6 +294,15 @@ Result<void> delete_link(Socket& route, const Link& link, std::string_view doing
     return route.change(request, doing);
 }
 
+Result<void> rename_link(Socket& route, const IfName& from, const IfName& to,
+                         std::string_view doing) {
+    const auto found = find_link(route, from, doing);
+    if (!found) return pass_on(found);
+    Message request = request_for(found->index);
+    request.put_c_string(IFLA_IFNAME, to.str());
+    return route.change(request, doing);
+}
+
 Result<void> change_link(Socket& route, const Link& to, std::string_view doing) {
     const auto found = find_link(route, to.name, doing);
     if (!found) return pass_on(found);
@@ -267,6 +315,11 @@ Result<void> change_link(Socket& route, const Link& to, std::string_view doing) 
         const auto cleared = clear_ignore_df(route, *found, *device, doing);
         if (!cleared) return cleared;
     }
+    if (to.port) {
+        Message request = port_request(found->index, *to.port);
+        if (const auto changed = route.change(request, doing); !changed) return changed;
+    }
+    if (!asks_for_more_than_a_port(to)) return {};
     Message request = change_request(*found, to, *device, *master);
     const auto changed = route.change(request, doing);
     const bool pin = to.kind == LinkKind::Bridge && to.mtu && to.mtu == found->link.mtu;

@@ -1,5 +1,5 @@
 #pragma once
-// Network interfaces: all of them as values, and the three steps over one of them. Links are named by
+// Network interfaces: all of them as values, and the steps over one of them. Links are named by
 // name in values and by index in messages; a step looks the index up, and a deletion checks first that
 // the link still is the one that was meant.
 
@@ -15,6 +15,7 @@ using LinkNames = std::map<std::uint32_t, IfName>;
 struct FoundLinks {
     std::map<IfName, Link> links;
     LinkNames names;   ///< by interface index, for what the kernel reports by index
+    std::map<IfName, IfName> alternative_names;   ///< `altname` → the link that has it
 };
 
 [[nodiscard]] Result<FoundLinks> snapshot_links(Socket& route);
@@ -31,6 +32,8 @@ struct FoundLink {
 /// the link is deleted again.
 [[nodiscard]] Result<void> create_link(Socket& route, const Link& link, std::string_view doing);
 [[nodiscard]] Result<void> delete_link(Socket& route, const Link& link, std::string_view doing);
+[[nodiscard]] Result<void> rename_link(Socket& route, const IfName& from, const IfName& to,
+                                       std::string_view doing);
 [[nodiscard]] Result<void> change_link(Socket& route, const Link& to, std::string_view doing);
 
 }  // namespace overlay::netlink

@@ -1,12 +1,18 @@
 #include "netlink/udp_sockets.hpp"
 
+#include "netlink/fd.hpp"
+
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <vector>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 namespace overlay::netlink {
 
@@ -53,6 +59,18 @@ bool holds_socket(const std::filesystem::path& process, const std::string& link_
     return false;
 }
 
+/// A socket at [::] may hold the port for IPv4, too, and /proc does not say (IPV6_V6ONLY). Whoever tries
+/// to take it learns it; the trial is over at once.
+bool is_taken_for_ipv4(std::uint16_t port) {
+    const UniqueFd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    if (!socket) return false;
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(port);
+    const int bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any);
+    return bound != 0 && errno == EADDRINUSE;
+}
+
 }  // namespace
 
 std::optional<UdpLine> parse_udp_line(Family family, std::string_view line) {
@@ -73,8 +91,17 @@ std::optional<UdpLine> parse_udp_line(Family family, std::string_view line) {
 
 std::set<UdpSocket> snapshot_udp_sockets() {
     std::set<UdpSocket> found;
-    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        for (auto& line : read_lines(family)) found.insert(std::move(line.socket));
+    std::set<std::uint16_t> ipv4_ports;
+    for (auto& line : read_lines(Family::Ipv4)) {
+        ipv4_ports.insert(line.socket.port);
+        found.insert(std::move(line.socket));
+    }
+    for (auto& line : read_lines(Family::Ipv6)) {
+        const std::uint16_t port = line.socket.port;
+        found.insert(std::move(line.socket));
+        if (ipv4_ports.contains(port) || !is_taken_for_ipv4(port)) continue;
+        ipv4_ports.insert(port);
+        found.insert({.family = Family::Ipv4, .local = {}, .port = port, .owner = {}});
     }
     return found;
 }
@@ -93,7 +120,8 @@ std::string owner_of_udp_port(Family family, std::uint16_t port) {
             return "pid " + pid + " (" + name + ")";
         }
     }
-    return {};
+    // A socket at [::] can hold it for both.
+    return family == Family::Ipv4 ? owner_of_udp_port(Family::Ipv6, port) : std::string{};
 }
 
 }  // namespace overlay::netlink

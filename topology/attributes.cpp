@@ -91,6 +91,23 @@ void list_gretap(Lister& list, const GretapAttributes* a, const GretapAttributes
     both("encap-remcsum", [](const G& g) { return on_off(g.encap.remote_checksum); });
 }
 
+void list_port(Lister& list, const BridgePort& a, const BridgePort& b) {
+    const auto both = [&](std::string name, bool BridgePort::*flag) {
+        list.item(std::move(name), on_off(a.*flag), on_off(b.*flag));
+    };
+    both("hairpin", &BridgePort::hairpin);
+    both("guard", &BridgePort::guard);
+    both("root_block", &BridgePort::root_block);
+    both("learning", &BridgePort::learning);
+    both("flood", &BridgePort::flood);
+    both("mcast_flood", &BridgePort::multicast_flood);
+    both("bcast_flood", &BridgePort::broadcast_flood);
+    both("mcast_to_unicast", &BridgePort::multicast_to_unicast);
+    both("neigh_suppress", &BridgePort::neighbour_suppression);
+    both("isolated", &BridgePort::isolated);
+    both("locked", &BridgePort::locked);
+}
+
 void list_link(Lister& list, const Link& a, const Link& b) {
     list.item("alias", optional_text(a.alias), optional_text(b.alias));
     list.item("mac", optional_text(a.mac), optional_text(b.mac));
@@ -106,6 +123,7 @@ void list_link(Lister& list, const Link& a, const Link& b) {
     if (a.gretap || b.gretap) {
         list_gretap(list, a.gretap ? &*a.gretap : nullptr, b.gretap ? &*b.gretap : nullptr);
     }
+    if (a.port && b.port) list_port(list, *a.port, *b.port);
     const auto master = [](const std::optional<IfName>& m) {
         return !m ? "" : m->empty() ? "none" : m->str();
     };
@@ -158,8 +176,12 @@ void list_wireguard(Lister& list, const WireguardDevice& a, const WireguardDevic
 
 std::string route_text(const Route& route) {
     std::string out = route.gateway ? "via " + text(*route.gateway) + " " : "";
+    if (route.type != RouteType::Unicast) out = fmt::format("{} ", text(route.type));
     out += fmt::format("dev {} table {} metric {} proto {}", route.device.str(), route.table,
                        route.metric, route.protocol);
+    if (route.source) out += " src " + text(*route.source);
+    if (route.on_link) out += " onlink";
+    for (const auto& [name, value] : route.metrics) out += fmt::format(" {} {}", name, value);
     return out;
 }
 
@@ -170,7 +192,12 @@ std::string address_text(const Address& address) {
 }
 
 std::string port_text(const FouPort& port) {
-    return port.type == GreEncap::Type::Gue ? "gue" : fmt::format("ipproto {}", port.ip_protocol);
+    std::string out =
+        port.type == GreEncap::Type::Gue ? "gue" : fmt::format("ipproto {}", port.ip_protocol);
+    if (port.local) out += " local " + text(*port.local);
+    if (port.peer) out += " peer " + text(*port.peer);
+    if (!port.device.empty()) out += " dev " + port.device.str();
+    return out;
 }
 
 /// One line per rule, so that a table's change reads as a change of rules.
@@ -261,6 +288,7 @@ Changes attribute_changes(const Step& step) {
                 list_link(list, Link{}, s.link);
             },
             [&](const DeleteLink& s) { list_kind(list, s.link, false); },
+            [&](const RenameLink& s) { list.item("name", s.from.str(), s.to.str()); },
             [&](const ChangeLink& s) { list_link(list, s.from, s.to); },
             [&](const AddAddress& s) { list.item("lifetime", "", address_text(s.address)); },
             [&](const RemoveAddress& s) { list.item("lifetime", address_text(s.address), ""); },
@@ -289,6 +317,9 @@ LinkDifference difference(const Link& desired, const Link& found) {
     keep(&Link::up);
     keep(&Link::master);
     keep(&Link::gretap);
+    // A port that moves to another bridge starts anew there.
+    const bool stays = !desired.master || desired.master == found.master;
+    if (found.port && stays) keep(&Link::port);
     if (desired.bridge) {
         BridgeAttributes from, to;
         const BridgeAttributes now = found.bridge.value_or(BridgeAttributes{});

@@ -118,6 +118,7 @@ void Compiler::tunnel(const End& end) {
     const bool bridged =
         node_.is_hub ? hub_end_is_bridged(topology_, spec) : spoke_end_is_bridged(end.spoke, spec);
     link.master = bridged ? node_.bridge->name.value : IfName{};
+    if (bridged) link.port = BridgePort{};
     const std::string path = link_path(end.spoke, spec);
     own_link(link, spec.at, path);
     const Offload& offload = node_.is_hub ? spec.hub_offload : spec.offload;

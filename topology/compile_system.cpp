@@ -34,6 +34,11 @@ void Compiler::sysctls() {
         }
         if (family.value == Family::Ipv6) accept_ra(family.at);
     }
+    for (const Address& address : out_.desired.addresses) {
+        if (address.prefix.family() != Family::Ipv6) continue;
+        sysctl(conf_sysctl(Family::Ipv6, address.link.str(), "disable_ipv6"), "0", node_.at,
+               node_.is_hub ? "hub" : "spokes." + node_.name);
+    }
     // An interface of WireGuard that goes up clears this for the whole host, and nobody sets it again
     // (Linux drivers/net/wireguard/device.c, wg_open). So it is ours to show and to put back.
     if (!out_.desired.wireguard.empty()) {

@@ -24,7 +24,8 @@ struct Former {
 struct Ledger {
     std::string network;
     std::string node;
-    std::set<IfName> links;                             ///< that we made; backs up the alias
+    /// That we made, with what tells them from others should the alias be lost: kind, and MAC if stated.
+    std::map<IfName, Link> links;
     std::set<FouPort> fou_ports;
     std::set<FoundTable> tables;
     std::set<Address> addresses;                        ///< that we added
@@ -38,5 +39,8 @@ struct Ledger {
     [[nodiscard]] bool is_empty() const;
     friend bool operator==(const Ledger&, const Ledger&) = default;
 };
+
+/// Whether a found link can be the one that the ledger says we made, whatever its name and alias are now.
+[[nodiscard]] bool is_the_one_made(const Link& found, const Link& made);
 
 }  // namespace overlay

@@ -43,6 +43,10 @@ bool is_marked(const Link& link, std::string_view network) {
     return link.alias && link.alias->starts_with(ownership_mark(network, ""));
 }
 
+bool is_the_one_made(const Link& found, const Link& made) {
+    return found.kind == made.kind && (!made.mac || found.mac == made.mac);
+}
+
 bool Ledger::is_empty() const {
     Ledger nothing;
     nothing.network = network;
@@ -50,12 +54,18 @@ bool Ledger::is_empty() const {
     return *this == nothing;
 }
 
-Plan plan(const NodeIntent& intent, const KernelState& found, const Ledger& ledger) {
-    return Planner{intent, found, ledger}.run();
+Plan plan(const NodeIntent& intent, const KernelState& found, const Ledger& ledger,
+          const std::vector<Ledger>& neighbours) {
+    return Planner{intent, found, ledger, neighbours}.run();
 }
 
-Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger)
-    : intent_{intent}, found_{found}, ledger_{ledger}, desired_{intent.desired} {
+Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger,
+                 const std::vector<Ledger>& neighbours)
+    : intent_{intent},
+      found_{found},
+      ledger_{ledger},
+      neighbours_{neighbours},
+      desired_{intent.desired} {
     plan_.ledger_after = ledger;
     plan_.ledger_after.network = intent.network;
     plan_.ledger_after.node = intent.node;
@@ -63,6 +73,7 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
 }
 
 Plan Planner::run() {
+    renames();
     resolve_uplink_move();
     resolve_pins();
     links();
@@ -116,7 +127,8 @@ void Planner::resolve_pins() {
         const auto same =
             [&](const Route& r) {  // an on-link or equal route of somebody else's will do
                 return r.destination == route.destination && r.gateway == route.gateway &&
-                       r.device == route.device && r.protocol != route_protocol;
+                       r.device == route.device && r.protocol != route_protocol &&
+                       r.type == RouteType::Unicast;
             };
         if (std::any_of(found_.routes.begin(), found_.routes.end(), same)) continue;
         desired_.routes.insert(route);
@@ -146,8 +158,10 @@ void Planner::resolve_uplink_move() {
     for (const Address& address : after.moved_addresses) {
         // One made by autoconfiguration makes itself again on the bridge (same MAC, accept_ra).
         const bool autoconf = !address.permanent && address.prefix.family() == Family::Ipv6;
-        if (!autoconf)
-            desired_.addresses.insert({bridge, address.prefix, true, address.no_prefix_route});
+        if (autoconf) continue;
+        Address there{bridge, address.prefix, true, address.no_prefix_route, address.details};
+        there.details.label.clear();   // it begins with the uplink's name
+        desired_.addresses.insert(std::move(there));
     }
     for (Route route : after.moved_routes) {
         if (route.protocol == protocol_ra) continue;
@@ -198,10 +212,12 @@ const Link* Planner::found_link(const IfName& name) const {
     return link == found_.links.end() ? nullptr : &link->second;
 }
 
-/// By the mark on the object; a link that lost its mark by hand is still known by the ledger.
+/// By the mark on the object. A link that lost its mark by hand is still known by the ledger, unless
+/// another one has taken its name.
 bool Planner::is_ours(const Link& link) const {
-    return is_marked(link, intent_.network) ||
-           (ledger_.links.contains(link.name) && link.kind != LinkKind::Other);
+    if (is_marked(link, intent_.network)) return true;
+    const auto made = ledger_.links.find(link.name);
+    return made != ledger_.links.end() && is_the_one_made(link, made->second);
 }
 
 bool Planner::survives(const IfName& name) const {

@@ -77,8 +77,10 @@ struct Plan {
 };
 
 /// Pure. Never plans a change of an object that is neither ours (by alias, mark or ledger) nor
-/// borrowed.
-[[nodiscard]] Plan plan(const NodeIntent& intent, const KernelState& found, const Ledger& ledger);
+/// borrowed. `neighbours`: the ledgers of the other networks on this node. What one of them holds, too
+/// (forwarding, a FOU port, a borrowed bridge's MTU), is shared: the last one to go puts it back.
+[[nodiscard]] Plan plan(const NodeIntent& intent, const KernelState& found, const Ledger& ledger,
+                        const std::vector<Ledger>& neighbours = {});
 
 /// Whether a link carries the mark of this network.
 [[nodiscard]] bool is_marked(const Link& link, std::string_view network);

@@ -43,6 +43,7 @@ Impact impact_of(const LinkDifference& changed) {
 }  // namespace
 
 void Planner::links() {
+    free_tunnels();
     for (const Link& desired : in_rank_order(desired_.links)) {
         intent_.borrowed.contains(desired.name) ? borrowed_link(desired) : own_link(desired);
     }
@@ -51,15 +52,34 @@ void Planner::links() {
 }
 
 void Planner::own_link(const Link& desired) {
-    plan_.ledger_after.links.insert(desired.name);
-    const Link* found = found_link(desired.name);
-    if (found == nullptr) {
-        if (!tunnel_taken(desired)) create_link(desired, Action::Add, {});
+    plan_.ledger_after.links.insert_or_assign(
+        desired.name, Link{.name = desired.name, .kind = desired.kind, .mac = desired.mac});
+    if (const Link* holder = holder_of_tunnel(desired); holder != nullptr && !is_ours(*holder)) {
+        refuse(CreateLink{desired},
+               fmt::format("{} is a tunnel with the same local, remote and key, and is not ours",
+                           holder->name.str()),
+               "remove it, or give the link another key");
         return;
     }
-    // A link cannot change its kind: another kind without our mark was made by somebody else.
-    const bool replaced = !is_marked(*found, intent_.network) && found->kind != desired.kind;
-    if (!is_ours(*found) || replaced) {
+    const Link* found = found_link(desired.name);
+    if (const auto taken = found_.alternative_names.find(desired.name);
+        found == nullptr && taken != found_.alternative_names.end()) {
+        refuse(CreateLink{desired},
+               fmt::format("{} is another name (altname) of {}, which is not ours",
+                           desired.name.str(), taken->second.str()),
+               fmt::format("ip link property del dev {} altname {}, or give ours another name",
+                           taken->second.str(), desired.name.str()));
+        return;
+    }
+    if (found == nullptr) {
+        create_link(desired, Action::Add, {});
+        return;
+    }
+    if (deleted_.contains(desired.name)) {
+        create_link(desired, Action::Recreate, "what it was is another link's now");
+        return;
+    }
+    if (!is_ours(*found)) {
         const std::string alias = found->alias.value_or("");
         refuse(
             CreateLink{desired},
@@ -81,24 +101,30 @@ void Planner::own_link(const Link& desired) {
 }
 
 /// Two tunnels with one (local, remote, key, device) cannot both exist (Linux net/ipv4/ip_tunnel.c,
-/// ip_tunnel_find): a foreign one is in the way.
-bool Planner::tunnel_taken(const Link& desired) {
-    if (!desired.gretap) return false;
+/// ip_tunnel_find; net/ipv6/ip6_gre.c, ip6gre_tunnel_find): the other one that is what `desired` will be.
+const Link* Planner::holder_of_tunnel(const Link& desired) const {
+    if (!desired.gretap) return nullptr;
+    const GretapAttributes& wanted = *desired.gretap;
     for (const auto& [name, link] : found_.links) {
-        if (!link.gretap || is_ours(link) || link.kind != desired.kind) continue;
+        if (!link.gretap || link.kind != desired.kind || name == desired.name) continue;
         const GretapAttributes& theirs = *link.gretap;
-        const GretapAttributes& wanted = *desired.gretap;
         const bool same = theirs.local == wanted.local && theirs.remote == wanted.remote &&
                           theirs.input.key == wanted.input.key && theirs.device == wanted.device &&
                           !theirs.collect_metadata;
-        if (!same) continue;
-        refuse(CreateLink{desired},
-               fmt::format("{} is a tunnel with the same local, remote and key, and is not ours",
-                           name.str()),
-               "remove it, or give the link another key");
-        return true;
+        if (same) return &link;
     }
-    return false;
+    return nullptr;
+}
+
+/// One of ours that is in another's way goes first, whether it is left over or will be made anew.
+void Planner::free_tunnels() {
+    for (const auto& [name, desired] : desired_.links) {
+        const Link* holder = holder_of_tunnel(desired);
+        if (holder == nullptr || !is_ours(*holder) || deleted_.contains(holder->name)) continue;
+        dismantle(*holder,
+                  {Phase::FreeNames, Phase::FreeNames, Phase::FreeNames, Phase::FreeNames},
+                  desired_.links.contains(holder->name) ? Action::Recreate : Action::Remove);
+    }
 }
 
 void Planner::create_link(const Link& desired, Action action, std::string why) {
@@ -179,27 +205,51 @@ void Planner::borrowed_link(const Link& desired) {
                "name an existing bridge, or drop \"existing\"");
         return;
     }
-    LinkDifference changed = difference(desired, *found);
-    changed.from.kind = changed.to.kind = found->kind;
-    auto former = plan_.ledger_after.borrowed.find(desired.name);
-    if (former == plan_.ledger_after.borrowed.end() && !changed.is_empty()) {
-        former = plan_.ledger_after.borrowed
-                     .emplace(desired.name, Former<Link>{changed.from, changed.to, {}})
-                     .first;
-    } else if (former != plan_.ledger_after.borrowed.end()) {
-        // What was ours stays remembered with its first value; what is newly changed is added.
-        const auto remember = [&](auto member) {
-            if (!(changed.to.*member)) return;
-            if (!(former->second.before.*member))
-                former->second.before.*member = changed.from.*member;
-            former->second.ours.*member = changed.to.*member;
-        };
-        remember(&Link::mac);
-        remember(&Link::mtu);
-        remember(&Link::up);
-        remember(&Link::master);
-    }
+    const Link nothing{.name = desired.name, .kind = found->kind};
+    auto& formers = plan_.ledger_after.borrowed;
+    Former<Link>& former =
+        formers.try_emplace(desired.name, Former<Link>{nothing, nothing, {}}).first->second;
+    share_borrowed(desired, *found, former);
+    // What was ours stays remembered with its first value; what is newly changed is added.
+    const LinkDifference changed = difference(desired, *found);
+    const auto remember = [&](auto member) {
+        if (!(changed.to.*member)) return;
+        if (!(former.before.*member)) former.before.*member = changed.from.*member;
+        former.ours.*member = changed.to.*member;
+    };
+    remember(&Link::mac);
+    remember(&Link::mtu);
+    remember(&Link::up);
+    remember(&Link::master);
+    if (former.before == nothing) formers.erase(desired.name);
     change_link(desired, *found, true);
+}
+
+/// What another network has made of it already is ours, too, with the former value that it remembers. Two
+/// networks that want different things would undo each other's work for ever.
+void Planner::share_borrowed(const Link& desired, const Link& found, Former<Link>& former) {
+    for (const Ledger& other : neighbours_) {
+        const auto theirs = other.borrowed.find(desired.name);
+        if (theirs == other.borrowed.end()) continue;
+        const auto& [before, made, cause] = theirs->second;
+        bool differs = false;
+        const auto share = [&](auto member) {
+            if (!(desired.*member) || !(before.*member)) return;
+            differs = differs || (desired.*member != made.*member && made.*member == found.*member);
+            if (desired.*member != made.*member || former.before.*member) return;
+            former.before.*member = before.*member;
+            former.ours.*member = made.*member;
+        };
+        share(&Link::mac);
+        share(&Link::mtu);
+        share(&Link::up);
+        share(&Link::master);
+        if (!differs) continue;
+        refuse(ChangeLink{found, desired},
+               fmt::format("network {} has borrowed {}, too, and wants it otherwise", other.network,
+                           desired.name.str()),
+               "let both files say the same, or leave it to one of them");
+    }
 }
 
 void Planner::remove_gone_links() {
@@ -207,15 +257,14 @@ void Planner::remove_gone_links() {
     std::reverse(ours.begin(), ours.end());  // ports before their bridge
     for (const Link& link : ours) {
         if (desired_.links.contains(link.name) || !is_ours(link)) continue;
+        if (deleted_.contains(link.name)) continue;
         dismantle(
             link,
             {Phase::RemoveRoutes, Phase::RemovePeers, Phase::RemoveAddresses, Phase::RemoveLinks},
             Action::Remove);
-        plan_.ledger_after.links.erase(link.name);
     }
-    std::erase_if(plan_.ledger_after.links, [&](const IfName& name) {
-        return !desired_.links.contains(name) && !found_.links.contains(name);
-    });
+    std::erase_if(plan_.ledger_after.links,
+                  [&](const auto& entry) { return !desired_.links.contains(entry.first); });
 }
 
 /// Removes a link piece by piece, though the kernel would take everything along: so that each piece
@@ -271,7 +320,11 @@ void Planner::return_borrowed_links() {
         if (found == nullptr) continue;
         Link wanted{.name = name, .kind = found->kind};
         const auto put_back = [&](auto member) {
-            if (former.before.*member && former.ours.*member == found->*member) {
+            const bool shared = neighbour([&](const Ledger& other) {
+                const auto theirs = other.borrowed.find(name);
+                return theirs != other.borrowed.end() && theirs->second.before.*member;
+            });
+            if (!shared && former.before.*member && former.ours.*member == found->*member) {
                 wanted.*member = former.before.*member;
             }
         };

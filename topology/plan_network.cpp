@@ -19,12 +19,16 @@ void Planner::addresses() {
             survives(desired.link)
                 ? std::find_if(found_.addresses.begin(), found_.addresses.end(), same_prefix)
                 : found_.addresses.end();
+        const bool shared = neighbour([&](const Ledger& l) { return l.addresses.contains(desired); });
         if (found == found_.addresses.end()) {
             add(Phase::Addresses, AddAddress{desired}, Action::Add, Impact::Live);
             after.addresses.insert(desired);
-        } else if (*found != desired) {
+            continue;
+        }
+        if (shared) after.addresses.insert(desired);
+        if (*found != desired) {
             const bool ours =
-                ledger_.addresses.contains(desired) || !intent_.borrowed.contains(desired.link);
+                after.addresses.contains(desired) || !intent_.borrowed.contains(desired.link);
             if (!ours) continue;  // a borrowed link's own address will do as it is
             replace_address(*found, desired);
         }
@@ -32,16 +36,18 @@ void Planner::addresses() {
     for (const Address& ours : ledger_.addresses) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
+        if (neighbour([&](const Ledger& l) { return l.addresses.contains(ours); })) continue;
         if (!found_.addresses.contains(ours) || !survives(ours.link)) continue;
         remove_address(Phase::RemoveAddresses, ours, {Action::Remove, Impact::SessionLoss, {}});
     }
     // The uplink's addresses live on the bridge now, or come back from it.
     for (const Address& moved : plan_.ledger_after.moved_addresses) {
         const bool here = found_.addresses.contains(moved);
+        const bool autoconf = !moved.permanent && moved.prefix.family() == Family::Ipv6;
         if (intent_.uplink_move && here) {
             remove_address(Phase::Addresses, moved,
                            {Action::Remove, Impact::Flap, "moves to the bridge"});
-        } else if (!intent_.uplink_move && !here && moved.permanent && survives(moved.link)) {
+        } else if (!intent_.uplink_move && !here && !autoconf && survives(moved.link)) {
             add(Phase::RestoreSysctls, AddAddress{moved}, Action::Add, Impact::Flap,
                 "back from the bridge");
         }
@@ -96,9 +102,10 @@ void Planner::remove_address(Phase phase, const Address& address, const StepTrai
 
 void Planner::routes() {
     Ledger& after = plan_.ledger_after;
-    const auto same_key = [](const Route& a,
-                             const Route& b) {  // what the kernel takes for one route
-        return a.destination == b.destination && a.table == b.table && a.metric == b.metric;
+    // One that somebody put in the place of ours is a change of ours.
+    const auto replaced_ours = [&](const Route& found) {
+        return std::any_of(ledger_.routes.begin(), ledger_.routes.end(),
+                           [&](const Route& r) { return is_same_route(r, found); });
     };
     for (const Route& desired : desired_.routes) {
         const bool device_stays = survives(desired.device);
@@ -108,9 +115,16 @@ void Planner::routes() {
         }
         bool taken = false;
         for (const Route& found : found_.routes) {
-            if (!same_key(found, desired) || deleted_.contains(found.device)) continue;
+            if (!is_same_route(found, desired) || deleted_.contains(found.device)) continue;
             const bool moved = plan_.ledger_after.moved_routes.contains(found);
-            if (found.protocol == route_protocol) {
+            const Ledger* other = neighbour([&](const Ledger& l) { return l.routes.contains(found); });
+            if (other != nullptr) {
+                refuse(AddRoute{desired},
+                       fmt::format("network {} has another route to {}, dev {}", other->network,
+                                   text(found.destination), found.device.str()),
+                       "take the network out of one of the two files");
+                taken = true;
+            } else if (found.protocol == route_protocol || replaced_ours(found)) {
                 add(Phase::FreeNames, RemoveRoute{found}, Action::Change, Impact::Flap);
             } else if (desired.protocol == route_protocol && !moved) {
                 refuse(AddRoute{desired},
@@ -129,8 +143,9 @@ void Planner::routes() {
         const Link* device = found_link(found.device);
         const bool ours = ledger_.routes.contains(found) || (device != nullptr && is_ours(*device));
         const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(),
-                                          [&](const Route& r) { return same_key(r, found); });
+                                          [&](const Route& r) { return is_same_route(r, found); });
         if (!ours || replaced || deleted_.contains(found.device)) continue;
+        if (neighbour([&](const Ledger& l) { return l.routes.contains(found); })) continue;
         add(Phase::RemoveRoutes, RemoveRoute{found}, Action::Remove, Impact::SessionLoss);
     }
     std::erase_if(after.routes, [&](const Route& r) { return !desired_.routes.contains(r); });

@@ -104,7 +104,7 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
     const bool fresh = conf && created_.contains(interface);
     const auto found = found_.sysctls.find(key);
     std::string now = fresh ? inherited(key) : found == found_.sysctls.end() ? "" : found->second;
-    if (now.empty() && !fresh) {
+    if (now.empty()) {
         refuse(SetSysctl{key, "", value, {}}, "this kernel has no such setting",
                "is IPv6 switched off, or the interface missing?");
         return;
@@ -118,6 +118,7 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
             }
         }
     }
+    if (!fresh) share_sysctl(key, value);
     if (now == value) return;
     auto& formers = plan_.ledger_after.sysctls;
     if (!fresh) {
@@ -130,6 +131,26 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
                         : is_no_ipv6(key)   ? Phase::Up   // its addresses have moved by then
                                             : Phase::Sysctls;
     add(phase, SetSysctl{key, now, value, std::move(cascade)}, Action::Change, Impact::Live);
+}
+
+/// What another network on this node has set already is ours, too, with the former values that it
+/// remembers: the last of us to go puts them back.
+void Planner::share_sysctl(const std::string& key, const std::string& value) {
+    for (const Ledger& other : neighbours_) {
+        const auto theirs = other.sysctls.find(key);
+        if (theirs == other.sysctls.end()) continue;
+        if (theirs->second.ours != value) {
+            refuse(SetSysctl{key, theirs->second.ours, value, {}},
+                   fmt::format("network {} has set it to {}", other.network, theirs->second.ours),
+                   "both networks cannot have their way on one node");
+            continue;
+        }
+        auto& formers = plan_.ledger_after.sysctls;
+        formers.try_emplace(key, Former<std::string>{theirs->second.before, value, ""});
+        for (const auto& [side, former] : other.sysctls) {
+            if (former.cause == key) formers.try_emplace(side, former);
+        }
+    }
 }
 
 /// What writing conf.all.forwarding does to every other interface and to `default` (see SetSysctl).
@@ -177,6 +198,7 @@ void Planner::restore_sysctls() {
             continue;  // its cause restores it
         }
         plan_.ledger_after.sysctls.erase(key);
+        if (neighbour([&](const Ledger& other) { return other.sysctls.contains(key); })) continue;
         const auto conf = parse_conf(key);
         if (conf && deleted_.contains(IfName::from_kernel(conf->interface))) continue;
         const auto found = found_.sysctls.find(key);
@@ -237,18 +259,27 @@ void Planner::fou_ports() {
     };
     for (const FouPort& desired : desired_.fou_ports) {
         plan_.ledger_after.fou_ports.insert(desired);
-        const auto found =
-            std::find_if(found_.fou_ports.begin(), found_.fou_ports.end(),
-                         [&](const FouPort& p) { return identity(p) == identity(desired); });
+        const auto knows = [&](const Ledger& ledger) {
+            return std::any_of(ledger.fou_ports.begin(), ledger.fou_ports.end(),
+                               [&](const FouPort& p) { return identity(p) == identity(desired); });
+        };
+        const bool ours = knows(ledger_) || neighbour(knows) != nullptr;
+        const auto find_port = [&](auto is_it) {
+            return std::find_if(found_.fou_ports.begin(), found_.fou_ports.end(), is_it);
+        };
+        auto found = find_port([&](const FouPort& p) { return identity(p) == identity(desired); });
+        if (found == found_.fou_ports.end() && ours) {
+            // Bound to one address or device, it stands where ours was: a UDP port has one owner.
+            found = find_port([&](const FouPort& p) {
+                return p.family == desired.family && p.port == desired.port;
+            });
+        }
         if (found == found_.fou_ports.end()) {
             if (!udp_port_taken(desired.family, desired.port, AddFouPort{desired})) {
                 add(Phase::EncapPorts, AddFouPort{desired}, Action::Add, Impact::Live);
             }
             continue;
         }
-        const bool ours =
-            std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(),
-                        [&](const FouPort& p) { return identity(p) == identity(desired); });
         if (!ours) {
             refuse(AddFouPort{desired},
                    fmt::format("FOU port {} ({}) exists and is not ours", desired.port,
@@ -258,20 +289,25 @@ void Planner::fou_ports() {
         } else if (*found != desired) {
             add(Phase::FreeNames, RemoveFouPort{*found}, Action::Recreate, Impact::Recreate);
             add(Phase::EncapPorts, AddFouPort{desired}, Action::Recreate, Impact::Recreate,
-                "its type differs");
+                identity(*found) == identity(desired) ? "its type differs" : "bound otherwise");
         }
     }
     for (const FouPort& ours : ledger_.fou_ports) {
         if (desired_.fou_ports.contains(ours)) continue;
         plan_.ledger_after.fou_ports.erase(ours);
-        if (!found_.fou_ports.contains(ours)) continue;
+        if (!found_.fou_ports.contains(ours) || is_shared(ours)) continue;
         add(Phase::RemoveEncapPorts, RemoveFouPort{ours}, Action::Remove, Impact::SessionLoss);
     }
 }
 
+/// GRE tells tunnels apart by key, not by port: networks can receive on the same one.
+bool Planner::is_shared(const FouPort& port) const {
+    return neighbour([&](const Ledger& other) { return other.fou_ports.contains(port); });
+}
+
 bool Planner::udp_port_taken(Family family, std::uint16_t port, const Step& for_step) {
     const auto freed = [&](const FouPort& p) {
-        return p.port == port && !desired_.fou_ports.contains(p);
+        return p.port == port && !desired_.fou_ports.contains(p) && !is_shared(p);
     };
     if (std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(), freed)) return false;
     for (const auto& [name, device] : found_.wireguard) {

@@ -12,12 +12,19 @@ inline constexpr std::uint8_t protocol_ra = 9;
 
 class Planner {
   public:
-    Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger);
+    Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger,
+            const std::vector<Ledger>& neighbours);
     Plan run();
 
   private:
+    // plan_renames.cpp
+    void renames();
+    void before_rename(const Link& link, const IfName& wanted);
+    void after_rename(const KernelState& before, const IfName& from, const IfName& wanted);
+
     // plan_links.cpp
     void links();
+    void free_tunnels();
     void own_link(const Link& desired);
     void borrowed_link(const Link& desired);
     void change_link(const Link& desired, const Link& found, bool borrowed);
@@ -31,7 +38,8 @@ class Planner {
     };
     void dismantle(const Link& link, const RemovalPhases& phases, Action action);
     void return_borrowed_links();
-    bool tunnel_taken(const Link& desired);
+    [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;
+    void share_borrowed(const Link& desired, const Link& found, Former<Link>& former);
 
     // plan_network.cpp: addresses, routes, WireGuard
     void addresses();
@@ -51,11 +59,13 @@ class Planner {
     void tables();
     void sysctls();
     void set_sysctl(const std::string& key, const std::string& value);
+    void share_sysctl(const std::string& key, const std::string& value);
     void restore_sysctls();
     std::vector<SysctlValue> cascade_of(const std::string& key, const std::string& to) const;
     std::string inherited(const std::string& key) const;
     void offloads();
     void fou_ports();
+    [[nodiscard]] bool is_shared(const FouPort& port) const;
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
 
     // plan.cpp
@@ -67,12 +77,21 @@ class Planner {
     [[nodiscard]] Origin origin_of(const std::string& object) const;
     [[nodiscard]] const Link* found_link(const IfName& name) const;
     [[nodiscard]] bool is_ours(const Link& link) const;
+    /// The first network on this node, besides ours, whose ledger says so; nullptr: none.
+    template <class Says>
+    [[nodiscard]] const Ledger* neighbour(Says says) const {
+        for (const Ledger& each : neighbours_) {
+            if (says(each)) return &each;
+        }
+        return nullptr;
+    }
     /// The link exists and will go on existing: what hangs on it is kept.
     [[nodiscard]] bool survives(const IfName& name) const;
 
     const NodeIntent& intent_;
-    const KernelState& found_;
+    KernelState found_;   ///< with the names that links will have after renames()
     const Ledger& ledger_;
+    const std::vector<Ledger>& neighbours_;
     KernelState desired_;       ///< the intent's, with what depends on the found state filled in
     std::set<IfName> created_;  ///< links that this plan makes (anew)
     std::set<IfName> deleted_;  ///< links that this plan removes or makes anew

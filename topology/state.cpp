@@ -20,6 +20,17 @@ std::string_view text(LinkKind kind) {
     OVERLAY_UNREACHABLE("not an enumerator");
 }
 
+std::string_view text(RouteType type) {
+    switch (type) {
+        case RouteType::Unicast: return "unicast";
+        case RouteType::Blackhole: return "blackhole";
+        case RouteType::Unreachable: return "unreachable";
+        case RouteType::Prohibit: return "prohibit";
+        case RouteType::Throw: return "throw";
+    }
+    OVERLAY_UNREACHABLE("not an enumerator");
+}
+
 std::string_view text(TableFamily family) {
     return family == TableFamily::Inet ? "inet" : "bridge";
 }

@@ -10,10 +10,12 @@
 
 #include "topology/values.hpp"
 
+#include <compare>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -73,6 +75,23 @@ struct GretapAttributes {
     friend bool operator==(const GretapAttributes&, const GretapAttributes&) = default;
 };
 
+/// How a bridge treats one of its ports: `bridge -d link`. The defaults are the kernel's (Linux
+/// net/bridge/br_if.c, new_nbp), and what a tunnel's port shall be: spoke to spoke is the purpose.
+struct BridgePort {
+    bool hairpin = false;
+    bool guard = false;
+    bool root_block = false;
+    bool learning = true;
+    bool flood = true;
+    bool multicast_flood = true;
+    bool broadcast_flood = true;
+    bool multicast_to_unicast = false;
+    bool neighbour_suppression = false;
+    bool isolated = false;
+    bool locked = false;
+    friend bool operator==(const BridgePort&, const BridgePort&) = default;
+};
+
 struct Link {
     IfName name;
     LinkKind kind = LinkKind::Other;
@@ -83,18 +102,40 @@ struct Link {
     std::optional<IfName> master;          ///< empty name = none
     std::optional<BridgeAttributes> bridge;
     std::optional<GretapAttributes> gretap;
+    std::optional<BridgePort> port;        ///< found: of a bridge's port alone
     friend bool operator==(const Link&, const Link&) = default;
 };
 
 // ---- addresses and routes -----------------------------------------------------------------------
 
+/// What we never ask for, but give back with somebody's address that we moved or replaced.
+struct AddressDetails {
+    std::optional<IpAddress> peer;
+    std::optional<IpAddress> broadcast;
+    std::string label;                      ///< IPv4 only; "": the link's name
+    std::uint8_t scope = 0;                 ///< rtnetlink.h, RT_SCOPE_*
+    std::uint32_t metric = 0;               ///< of its connected route; 0: the kernel's choice
+    std::uint32_t flags = 0;                ///< those of IFA_F_* that are a wish, not a state
+    std::optional<std::uint32_t> valid_seconds, preferred_seconds;   ///< when not for ever
+};
+
+/// Compared without its details: they ride along.
 struct Address {
     IfName link;
     IpPrefix prefix;              ///< host bits kept
     bool permanent = true;        ///< valid and preferred for ever; false: SLAAC, DHCP or a hand-set lifetime
     bool no_prefix_route = false;
-    friend auto operator<=>(const Address&, const Address&) = default;
+    AddressDetails details;
+
+    friend bool operator==(const Address& a, const Address& b) { return (a <=> b) == 0; }
+    friend std::strong_ordering operator<=>(const Address& a, const Address& b) {
+        return std::tie(a.link, a.prefix, a.permanent, a.no_prefix_route) <=>
+               std::tie(b.link, b.prefix, b.permanent, b.no_prefix_route);
+    }
 };
+
+enum class RouteType : std::uint8_t { Unicast, Blackhole, Unreachable, Prohibit, Throw };
+[[nodiscard]] std::string_view text(RouteType type);   ///< `ip route`'s words
 
 struct Route {
     IpPrefix destination;         ///< a network; 0.0.0.0/0 is the default route
@@ -103,8 +144,18 @@ struct Route {
     std::uint32_t table = 254;    ///< main
     std::uint32_t metric = 0;     ///< IPv6: the kernel turns 0 into 1024; we send and compare 1024
     std::uint8_t protocol = route_protocol;
+    // Found only, or of somebody's route that we moved: ours are unicast and have nothing of this.
+    RouteType type = RouteType::Unicast;
+    std::optional<IpAddress> source;               ///< `src`
+    bool on_link = false;                          ///< `onlink`
+    std::map<std::string, std::uint32_t> metrics;  ///< "mtu", "advmss" … ("lock": bits); by number if unknown
     friend auto operator<=>(const Route&, const Route&) = default;
 };
+
+/// What the kernel takes for one and the same route.
+[[nodiscard]] inline bool is_same_route(const Route& a, const Route& b) {
+    return a.destination == b.destination && a.table == b.table && a.metric == b.metric;
+}
 
 // ---- UDP encapsulation ports --------------------------------------------------------------------
 
@@ -231,7 +282,7 @@ struct UdpSocket {   ///< a user-space or kernel UDP socket that holds a port
 struct KernelState {
     std::map<IfName, Link> links;
     std::set<Address> addresses;
-    std::set<Route> routes;                              ///< unicast routes of every table but local
+    std::set<Route> routes;                              ///< of every table but local
     std::set<FouPort> fou_ports;
     std::map<IfName, WireguardDevice> wireguard;
     std::map<std::string, std::string> sysctls;          ///< "net.ipv4.conf.all.forwarding" → "1"
@@ -242,6 +293,7 @@ struct KernelState {
     // Found only; what else a plan must know in order not to collide.
     std::set<FoundTable> all_tables;
     std::set<UdpSocket> udp_sockets;
+    std::map<IfName, IfName> alternative_names;          ///< `altname` → the link that has it
 
     friend bool operator==(const KernelState&, const KernelState&) = default;
 };

@@ -49,6 +49,22 @@ void read(const At& at, GretapAttributes& out) {
     object.finish();
 }
 
+void read(const At& at, BridgePort& out) {
+    Object object{at};
+    object.required("hairpin", out.hairpin);
+    object.required("guard", out.guard);
+    object.required("root_block", out.root_block);
+    object.required("learning", out.learning);
+    object.required("flood", out.flood);
+    object.required("mcast_flood", out.multicast_flood);
+    object.required("bcast_flood", out.broadcast_flood);
+    object.required("mcast_to_unicast", out.multicast_to_unicast);
+    object.required("neigh_suppress", out.neighbour_suppression);
+    object.required("isolated", out.isolated);
+    object.required("locked", out.locked);
+    object.finish();
+}
+
 void read(const At& at, Link& out) {
     Object object{at};
     object.required("type", out.kind);
@@ -59,6 +75,20 @@ void read(const At& at, Link& out) {
     object.optional("master", out.master);
     object.optional("bridge", out.bridge);
     object.optional("gretap", out.gretap);
+    object.optional("port", out.port);
+    object.finish();
+}
+
+void read(const At& at, AddressDetails& out) {
+    Object object{at};
+    object.optional("peer", out.peer);
+    object.optional("broadcast", out.broadcast);
+    object.if_there("label", out.label);
+    object.if_there("scope", out.scope);
+    object.if_there("metric", out.metric);
+    object.if_there("flags", out.flags);
+    object.optional("valid_seconds", out.valid_seconds);
+    object.optional("preferred_seconds", out.preferred_seconds);
     object.finish();
 }
 
@@ -68,6 +98,7 @@ void read(const At& at, Address& out) {
     object.required("prefix", out.prefix);
     object.required("permanent", out.permanent);
     object.required("no_prefix_route", out.no_prefix_route);
+    object.if_there("details", out.details);
     object.finish();
 }
 
@@ -79,6 +110,14 @@ void read(const At& at, Route& out) {
     object.required("table", out.table);
     object.required("metric", out.metric);
     object.required("protocol", out.protocol);
+    object.if_there("type", out.type);
+    object.optional("source", out.source);
+    object.if_there("on_link", out.on_link);
+    if (object.has("metrics")) {
+        object.map("metrics", [&](const std::string& name, const At& item) {
+            read(item, out.metrics[name]);
+        });
+    }
     object.finish();
 }
 
@@ -238,6 +277,11 @@ void read(const At& at, KernelState& out) {
     object.list("modules", into(out.modules));
     object.list("all_tables", into(out.all_tables));
     object.list("udp_sockets", into(out.udp_sockets));
+    if (object.has("alternative_names")) {
+        object.map("alternative_names", [&](const std::string& key, const At& item) {
+            read(item, out.alternative_names[interface_name(key, item)]);
+        });
+    }
     object.finish();
 }
 

@@ -66,6 +66,20 @@ Json gretap_json(const GretapAttributes& gretap) {
                 {"external", gretap.collect_metadata}};
 }
 
+Json port_json(const BridgePort& port) {
+    return Json{{"hairpin", port.hairpin},
+                {"guard", port.guard},
+                {"root_block", port.root_block},
+                {"learning", port.learning},
+                {"flood", port.flood},
+                {"mcast_flood", port.multicast_flood},
+                {"bcast_flood", port.broadcast_flood},
+                {"mcast_to_unicast", port.multicast_to_unicast},
+                {"neigh_suppress", port.neighbour_suppression},
+                {"isolated", port.isolated},
+                {"locked", port.locked}};
+}
+
 Json link_json(const Link& link) {
     Json out{{"type", text(link.kind)}};
     if (link.alias) out["alias"] = bytes_to_utf8(*link.alias);
@@ -80,25 +94,48 @@ Json link_json(const Link& link) {
         put(bridge, "vlan_filtering", link.bridge->vlan_filtering);
     }
     if (link.gretap) out["gretap"] = gretap_json(*link.gretap);
+    if (link.port) out["port"] = port_json(*link.port);
     return out;
 }
 
 // ---- what hangs on links -----------------------------------------------------------------------
 
+/// What is as usual is left out.
+Json details_json(const AddressDetails& details) {
+    Json out = Json::object();
+    if (details.peer) out["peer"] = text(*details.peer);
+    if (details.broadcast) out["broadcast"] = text(*details.broadcast);
+    if (!details.label.empty()) out["label"] = bytes_to_utf8(details.label);
+    if (details.scope != 0) out["scope"] = details.scope;
+    if (details.metric != 0) out["metric"] = details.metric;
+    if (details.flags != 0) out["flags"] = details.flags;
+    put(out, "valid_seconds", details.valid_seconds);
+    put(out, "preferred_seconds", details.preferred_seconds);
+    return out;
+}
+
 Json address_json(const Address& address) {
-    return Json{{"link", bytes_to_utf8(address.link.str())},
-                {"prefix", text(address.prefix)},
-                {"permanent", address.permanent},
-                {"no_prefix_route", address.no_prefix_route}};
+    Json out{{"link", bytes_to_utf8(address.link.str())},
+             {"prefix", text(address.prefix)},
+             {"permanent", address.permanent},
+             {"no_prefix_route", address.no_prefix_route}};
+    if (Json details = details_json(address.details); !details.empty())
+        out["details"] = std::move(details);
+    return out;
 }
 
 Json route_json(const Route& route) {
-    return Json{{"destination", text(route.destination)},
-                {"gateway", text_or_null(route.gateway)},
-                {"device", name_or_null(route.device)},
-                {"table", route.table},
-                {"metric", route.metric},
-                {"protocol", route.protocol}};
+    Json out{{"destination", text(route.destination)},
+             {"gateway", text_or_null(route.gateway)},
+             {"device", name_or_null(route.device)},
+             {"table", route.table},
+             {"metric", route.metric},
+             {"protocol", route.protocol}};
+    if (route.type != RouteType::Unicast) out["type"] = text(route.type);
+    if (route.source) out["source"] = text(*route.source);
+    if (route.on_link) out["on_link"] = true;
+    if (!route.metrics.empty()) out["metrics"] = route.metrics;
+    return out;
 }
 
 Json fou_port_json(const FouPort& port) {
@@ -220,6 +257,9 @@ Json state_json(const KernelState& state) {
                     {"port", socket.port},
                     {"owner", bytes_to_utf8(socket.owner)}};
     });
+    Json& names = out["alternative_names"] = Json::object();
+    for (const auto& [other, name] : state.alternative_names)
+        names[bytes_to_utf8(other.str())] = name_or_null(name);
     return out;
 }
 

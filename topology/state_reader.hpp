@@ -160,6 +160,14 @@ inline void read(const At& at, Family& out) {
 inline void read(const At& at, TableFamily& out) {
     read_word(at, out, {{"inet", TableFamily::Inet}, {"bridge", TableFamily::Bridge}});
 }
+inline void read(const At& at, RouteType& out) {
+    Words<RouteType> words;
+    for (const RouteType type : {RouteType::Unicast, RouteType::Blackhole, RouteType::Unreachable,
+                                 RouteType::Prohibit, RouteType::Throw}) {
+        words.emplace_back(text(type), type);
+    }
+    read_word(at, out, words);
+}
 inline void read(const At& at, GreEncap::Type& out) {
     using Type = GreEncap::Type;
     read_word(at, out, {{"none", Type::None}, {"fou", Type::Fou}, {"gue", Type::Gue}});
@@ -186,6 +194,12 @@ class Object {
     void required(const char* key, T& out) {
         if (const Json* value = find(key)) return read(inside(key, *value), out);
         at_.wrong(fmt::format("{} is missing", key));
+    }
+    [[nodiscard]] bool has(const char* key) { return find(key) != nullptr; }
+    /// Absent: as it is.
+    template <class T>
+    void if_there(const char* key, T& out) {
+        if (const Json* value = find(key)) read(inside(key, *value), out);
     }
     /// Absent: nullopt.
     template <class T>

@@ -25,6 +25,9 @@ Step inverse(const Step& step) {
                           [](const RemoveFouPort& s) -> Step { return AddFouPort{s.port}; },
                           [](const CreateLink& s) -> Step { return DeleteLink{s.link}; },
                           [](const DeleteLink& s) -> Step { return CreateLink{s.link}; },
+                          [](const RenameLink& s) -> Step {
+                              return RenameLink{s.to, s.from};
+                          },
                           [](const ChangeLink& s) -> Step {
                               return ChangeLink{s.to, s.from};
                           },
@@ -69,6 +72,7 @@ std::string object_of(const Step& step) {
             [&](const RemoveFouPort& s) { return port(s.port); },
             [&](const CreateLink& s) { return link(s.link.name); },
             [&](const DeleteLink& s) { return link(s.link.name); },
+            [&](const RenameLink& s) { return link(s.to); },
             [&](const ChangeLink& s) { return link(s.to.name); },
             [&](const AddAddress& s) { return address(s.address); },
             [&](const RemoveAddress& s) { return address(s.address); },
@@ -98,6 +102,7 @@ std::string describe(const Step& step) {
             [](const RemoveFouPort&) { return "remove"; },
             [](const CreateLink&) { return "create"; },
             [](const DeleteLink&) { return "delete"; },
+            [](const RenameLink&) { return "rename"; },
             [](const ChangeLink&) { return "change"; },
             [](const AddAddress&) { return "add"; },
             [](const RemoveAddress&) { return "remove"; },

@@ -52,6 +52,11 @@ struct CreateLink {
 struct DeleteLink {
     Link link;
 };
+/// Another name for the same link, which must be down: before Linux 6.2 the kernel refuses it on one that
+/// is up (net/core/dev.c, dev_change_name).
+struct RenameLink {
+    IfName from, to;
+};
 /// In place. Both sides name the same link and hold exactly the attributes that change; a gretap's
 /// parameters, a group to the kernel, are always complete on both sides. A bridge's MTU that is the same
 /// on both sides is pinned: from then on it does not follow the bridge's ports.
@@ -92,8 +97,9 @@ struct SetOffload {
 };
 
 using Step = std::variant<LoadModule, KeepModule, ReplaceTable, SetSysctl, AddFouPort,
-                          RemoveFouPort, CreateLink, DeleteLink, ChangeLink, AddAddress,
-                          RemoveAddress, AddRoute, RemoveRoute, SetWireguard, SetPeer, SetOffload>;
+                          RemoveFouPort, CreateLink, DeleteLink, RenameLink, ChangeLink,
+                          AddAddress, RemoveAddress, AddRoute, RemoveRoute, SetWireguard, SetPeer,
+                          SetOffload>;
 
 /// The step that undoes this one. Total: a new kind of step does not compile until it has one.
 [[nodiscard]] Step inverse(const Step& step);

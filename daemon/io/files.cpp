@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -102,10 +103,27 @@ Result<void> remove_file(const std::string& path) {
     return {};
 }
 
-Result<FileLock> FileLock::acquire(const std::string& path) {
+namespace {
+
+/// flock(2) with a deadline. On failure, errno says why.
+bool lock_within(int fd, std::chrono::milliseconds patience) {
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
+        const bool waits =
+            errno == EWOULDBLOCK && std::chrono::steady_clock::now() < deadline;
+        if (!waits) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    }
+    return true;
+}
+
+}  // namespace
+
+Result<FileLock> FileLock::acquire(const std::string& path, std::chrono::milliseconds patience) {
     UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
     if (fd.get() < 0) return failed("open lock " + path);
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_within(fd.get(), patience)) {
         if (errno != EWOULDBLOCK) return failed("lock " + path);
         std::string holder(32, '\0');
         const ssize_t n = ::pread(fd.get(), holder.data(), holder.size(), 0);

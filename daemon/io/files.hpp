@@ -4,6 +4,7 @@
 #include "netlink/fd.hpp"
 #include "topology/result.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,7 +30,9 @@ using netlink::UniqueFd;
 /// An exclusive lock held until the object dies. Errors: Busy, naming the holder's process id.
 class FileLock {
   public:
-    [[nodiscard]] static Result<FileLock> acquire(const std::string& path);
+    /// Waits for `patience` while somebody else has it.
+    [[nodiscard]] static Result<FileLock> acquire(const std::string& path,
+                                                  std::chrono::milliseconds patience);
 
   private:
     explicit FileLock(UniqueFd fd) : fd_{std::move(fd)} {}

@@ -73,8 +73,12 @@ bool is_undone(const Step& step, const KernelState& found) {
                 const Link* link = find(found.links, s.link.name);
                 Link wanted = s.link;  // master and up come back by steps of their own
                 wanted.master.reset();
+                wanted.port.reset();
                 wanted.up.reset();
                 return link != nullptr && difference(wanted, *link).is_empty();
+            },
+            [&](const RenameLink& s) { 
+                return found.links.contains(s.from) && !found.links.contains(s.to);
             },
             [&](const ChangeLink& s) {
                 const Link* link = find(found.links, s.from.name);

@@ -47,7 +47,7 @@ Result<Ledger> assemble(const Json& json) {
         if (!*each) return pass_on(*each);
     }
     Ledger out{.network = json.at("network"), .node = json.at("node")};
-    for (const auto& [name, link] : owned->links) out.links.insert(name);
+    out.links = owned->links;
     out.fou_ports = owned->fou_ports;
     out.tables = owned->all_tables;
     out.addresses = owned->addresses;
@@ -76,7 +76,7 @@ Result<std::string> boot_id() {
 
 std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
     KernelState owned, before, ours, moved;
-    for (const IfName& name : ledger.links) owned.links[name] = Link{.name = name};
+    owned.links = ledger.links;
     owned.fou_ports = ledger.fou_ports;
     owned.all_tables = ledger.tables;
     owned.addresses = ledger.addresses;
@@ -138,6 +138,17 @@ Result<Ledger> LedgerStore::load(const std::string& network) const {
     if (!now) return pass_on(now);
     if (stored->boot_id != *now) return Ledger{.network = network};
     return std::move(stored->ledger);
+}
+
+Result<std::vector<Ledger>> LedgerStore::load_neighbours(const std::string& network) const {
+    std::vector<Ledger> out;
+    for (const std::string& other : networks()) {
+        if (other == network) continue;
+        auto ledger = load(other);
+        if (!ledger) return pass_on(ledger);
+        out.push_back(std::move(*ledger));
+    }
+    return out;
 }
 
 Result<void> LedgerStore::save(const Ledger& ledger) const {

@@ -19,6 +19,8 @@ class LedgerStore {
     [[nodiscard]] Result<Ledger> load(const std::string& network) const;
     /// An empty ledger removes the file and its directory.
     [[nodiscard]] Result<void> save(const Ledger& ledger) const;
+    /// Of every other network that has one.
+    [[nodiscard]] Result<std::vector<Ledger>> load_neighbours(const std::string& network) const;
     /// Networks that have a ledger here.
     [[nodiscard]] std::vector<std::string> networks() const;
 

@@ -75,7 +75,7 @@ Report verify(Prepared& prepared) {
     }
     NodeIntent wanted = prepared.intent;
     wanted.desired = with_roamed_endpoints(std::move(wanted.desired), *now);
-    const Plan rest = plan(wanted, *now, prepared.plan.ledger_after);
+    const Plan rest = plan(wanted, *now, prepared.plan.ledger_after, prepared.neighbours);
     if (rest.is_empty() && rest.refusals.empty()) return report;
     const std::string object =
         rest.is_empty() ? rest.refusals.front().object : rest.steps.front().object;
@@ -119,28 +119,35 @@ bool is_refused(const Prepared& prepared, const ApplyOptions& options, Outcome& 
 Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& directories) {
     auto kernel = netlink::Kernel::open();
     if (!kernel) return pass_on(kernel);
-    auto ledger = LedgerStore{directories.state}.load(intent.network);
+    const LedgerStore store{directories.state};
+    auto ledger = store.load(intent.network);
     if (!ledger) return pass_on(ledger);
+    auto neighbours = store.load_neighbours(intent.network);
+    if (!neighbours) return pass_on(neighbours);
     auto found = kernel->snapshot(secrets);
     if (!found) return pass_on(found);
-    Plan made = plan(intent, *found, *ledger);
+    Plan made = plan(intent, *found, *ledger, *neighbours);
     name_port_owners(made);
-    return Prepared{std::move(*kernel), std::move(secrets), std::move(intent),
-                    std::move(*ledger), std::move(*found),  std::move(made)};
+    return Prepared{std::move(*kernel),     std::move(secrets), std::move(intent),
+                    std::move(*ledger),     std::move(*neighbours),
+                    std::move(*found),      std::move(made)};
 }
 
 Plan plan_against(const NodeIntent& intent, const KernelState& found,
                   const Directories& directories) {
-    const auto ledger = LedgerStore{directories.state}.load(intent.network);
-    return plan(intent, found, ledger ? *ledger : Ledger{.network = intent.network});
+    const LedgerStore store{directories.state};
+    const auto ledger = store.load(intent.network);
+    const auto neighbours = store.load_neighbours(intent.network);
+    return plan(intent, found, ledger ? *ledger : Ledger{.network = intent.network},
+                neighbours ? *neighbours : std::vector<Ledger>{});
 }
 
 Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
     if (const auto made = io::make_directories(options.directories.run, 0755); !made) {
         return failed(Outcome::Verdict::Failed, made.error());
     }
-    const auto lock =
-        io::FileLock::acquire(fmt::format("{}/{}.lock", options.directories.run, intent.network));
+    constexpr std::chrono::seconds patience{10};   // two networks may come up at boot
+    const auto lock = io::FileLock::acquire(options.directories.run + "/lock", patience);
     if (!lock) return failed(Outcome::Verdict::Failed, lock.error());
     auto prepared = prepare(std::move(intent), std::move(secrets), options.directories);
     if (!prepared) return failed(Outcome::Verdict::Failed, prepared.error());

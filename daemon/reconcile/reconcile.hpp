@@ -3,7 +3,8 @@
 //
 //     keys → compile → snapshot → plan → (refused? stop) → ledger → execute → snapshot → plan must be empty
 //
-// diff stops after the plan. apply and down hold the network's lock throughout, so that there is one writer.
+// diff stops after the plan. apply and down hold the host's lock throughout, so that there is one writer:
+// networks share what belongs to the host.
 
 #include "daemon/reconcile/execute.hpp"
 #include "daemon/reconcile/ledger_store.hpp"
@@ -47,6 +48,7 @@ struct Prepared {
     Secrets secrets;
     NodeIntent intent;
     Ledger ledger;
+    std::vector<Ledger> neighbours;       ///< of the other networks on this node
     KernelState found;
     Plan plan;
 };

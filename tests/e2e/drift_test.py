@@ -63,7 +63,9 @@ for part in ("tunnels", "links", "addresses", "wireguard", "host"):
     def _(s, part=part):
         network = Network(s)
         hub = network.site("hub")
-        hub.sh("ip link add br-other type bridge")
+        # A bridge without MAC and ports would take both from a port that comes and goes.
+        hub.sh("ip link add br-other address 02:00:00:00:0f:02 type bridge\n"
+               "ip link add dum-other type dummy; ip link set dum-other master br-other")
         hub.ctl("apply")
         tell_table(s, hub, network, getattr(drift_changes, part))
 

@@ -8,7 +8,7 @@ from story import run
 ours = "overlay:"
 
 network = """
-ip link add docker0 type bridge stp_state 1; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+ip link add docker0 type bridge; ip link add br-stp type bridge stp_state 1; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
 ip link add vm0 type veth peer name vm1; ip link set vm0 master docker0 up; ip link set vm1 up
 ip link add br-other type bridge; ip link set br-other mtu 1400 address 02:00:00:00:0f:01 up
 ip link add gre-other type gretap local 203.0.113.1 remote 198.51.100.99 key 9 ttl 3

@@ -5,12 +5,15 @@
 #include "topology/attributes.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <tuple>
 
 namespace overlay::test {
 
 namespace {
+
+constexpr std::array interface_sysctls{"forwarding", "accept_ra", "disable_ipv6"};
 
 tl::unexpected<Error> refuse(const Step& step, int code) {
     return fail(Error::Kind::Failed, describe(step), "refused by the model", code);
@@ -47,6 +50,7 @@ Result<void> FakeKernel::carry_out(const Step& step) {
             },
             [&](const CreateLink& s) { return create_link(s); },
             [&](const DeleteLink& s) { return remove_link(s.link.name); },
+            [&](const RenameLink& s) { return rename(s); },
             [&](const ChangeLink& s) { return change(s); },
             [&](const AddAddress& s) -> Result<void> {
                 if (!state.links.contains(s.address.link)) return refuse(step, ENODEV);
@@ -108,15 +112,27 @@ Result<void> FakeKernel::add_fou_port(const AddFouPort& s) {
     return {};
 }
 
+/// Linux net/ipv4/ip_tunnel.c ip_tunnel_find, net/ipv6/ip6_gre.c ip6gre_tunnel_find.
+bool FakeKernel::tunnel_exists(const IfName& name, const GretapAttributes& tunnel) const {
+    return std::any_of(state.links.begin(), state.links.end(), [&](const auto& entry) {
+        const std::optional<GretapAttributes>& other = entry.second.gretap;
+        return other && entry.first != name && !other->collect_metadata &&
+               other->local == tunnel.local && other->remote == tunnel.remote &&
+               other->input.key == tunnel.input.key && other->device == tunnel.device;
+    });
+}
+
 Result<void> FakeKernel::create_link(const CreateLink& s) {
     if (state.links.contains(s.link.name)) return refuse(s, EEXIST);
+    if (s.link.gretap && tunnel_exists(s.link.name, *s.link.gretap)) return refuse(s, EEXIST);
     Link link = s.link;
     link.up = false;
     link.master = IfName{};
+    link.port.reset();
     state.links.emplace(link.name, link);
     if (link.kind == LinkKind::Wireguard) state.wireguard[link.name].listen_port = 0;
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        for (const char* name : {"forwarding", "accept_ra"}) {
+        for (const char* name : interface_sysctls) {
             const auto from = state.sysctls.find(conf_sysctl(family, "default", name));
             if (from == state.sysctls.end()) continue;
             state.sysctls[conf_sysctl(family, link.name.str(), name)] = from->second;
@@ -127,14 +143,54 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
 
 Result<void> FakeKernel::add_route(const AddRoute& s) {
     const auto device = state.links.find(s.route.device);
-    if (device == state.links.end()) return refuse(s, ENODEV);
-    if (!device->second.up.value_or(false)) return refuse(s, ENETDOWN);
+    const bool needs_device = s.route.type == RouteType::Unicast;
+    if (needs_device && device == state.links.end()) return refuse(s, ENODEV);
+    if (needs_device && !device->second.up.value_or(false)) return refuse(s, ENETDOWN);
     for (const Route& r : state.routes) {
-        const bool same = r.destination == s.route.destination && r.table == s.route.table &&
-                          r.metric == s.route.metric;
-        if (same) return refuse(s, EEXIST);
+        if (is_same_route(r, s.route)) return refuse(s, EEXIST);
     }
     state.routes.insert(s.route);
+    return {};
+}
+
+/// What hangs on the link keeps hanging on it.
+Result<void> FakeKernel::rename(const RenameLink& s) {
+    const auto found = state.links.find(s.from);
+    if (found == state.links.end()) return refuse(s, ENODEV);
+    if (state.links.contains(s.to)) return refuse(s, EEXIST);
+    if (found->second.up.value_or(false)) return refuse(s, EBUSY);   // before Linux 6.2
+    const auto rename_in = [&](auto& values, auto name) {
+        std::remove_reference_t<decltype(values)> out;
+        for (auto each : values) {
+            if (each.*name == s.from) each.*name = s.to;
+            out.insert(std::move(each));
+        }
+        values = std::move(out);
+    };
+    auto node = state.links.extract(found);
+    node.key() = node.mapped().name = s.to;
+    state.links.insert(std::move(node));
+    for (auto& [name, link] : state.links) {
+        if (link.master == s.from) link.master = s.to;
+    }
+    rename_in(state.addresses, &Address::link);
+    rename_in(state.routes, &Route::device);
+    if (auto device = state.wireguard.extract(s.from)) {
+        device.key() = s.to;
+        state.wireguard.insert(std::move(device));
+    }
+    std::map<OffloadKey, bool> offloads;
+    for (const auto& [key, value] : state.offloads)
+        offloads[{key.link == s.from ? s.to : key.link, key.feature}] = value;
+    state.offloads = offloads;
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        for (const char* name : interface_sysctls) {
+            auto value = state.sysctls.extract(conf_sysctl(family, s.from.str(), name));
+            if (!value) continue;
+            value.key() = conf_sysctl(family, s.to.str(), name);
+            state.sysctls.insert(std::move(value));
+        }
+    }
     return {};
 }
 
@@ -144,10 +200,18 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
     Link& link = found->second;
     if (s.to.master && !s.to.master->empty() && !state.links.contains(*s.to.master))
         return refuse(s, ENODEV);
+    if (s.to.gretap && tunnel_exists(s.to.name, *s.to.gretap)) return refuse(s, EEXIST);
     if (s.to.alias) link.alias = s.to.alias;
     if (s.to.mac) link.mac = s.to.mac;
     if (s.to.mtu) link.mtu = s.to.mtu;
-    if (s.to.master) link.master = s.to.master;
+    if (s.to.port) {
+        if (!link.port) return refuse(s, EINVAL);
+        link.port = s.to.port;
+    }
+    if (s.to.master) {
+        link.master = s.to.master;
+        link.port = s.to.master->empty() ? std::nullopt : std::optional{BridgePort{}};
+    }
     if (s.to.gretap) link.gretap = s.to.gretap;
     if (s.to.bridge && link.bridge) {
         if (s.to.bridge->stp) link.bridge->stp = s.to.bridge->stp;
@@ -155,12 +219,17 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
             link.bridge->multicast_snooping = s.to.bridge->multicast_snooping;
         if (s.to.bridge->vlan_filtering) link.bridge->vlan_filtering = s.to.bridge->vlan_filtering;
     }
-    if (s.to.up) {
-        link.up = s.to.up;
-        if (!*s.to.up)
-            std::erase_if(state.routes, [&](const Route& r) { return r.device == link.name; });
-    }
+    if (s.to.up) link.up = s.to.up;
+    if (s.to.up && !*s.to.up) go_down(link.name);
     return {};
+}
+
+/// Routes go with it, and IPv6 addresses (fib_disable_ip, addrconf_ifdown).
+void FakeKernel::go_down(const IfName& name) {
+    std::erase_if(state.routes, [&](const Route& r) { return r.device == name; });
+    std::erase_if(state.addresses, [&](const Address& a) {
+        return a.link == name && a.prefix.family() == Family::Ipv6;
+    });
 }
 
 Result<void> FakeKernel::remove_link(const IfName& name) {
@@ -170,11 +239,13 @@ Result<void> FakeKernel::remove_link(const IfName& name) {
     std::erase_if(state.offloads, [&](const auto& entry) { return entry.first.link == name; });
     state.wireguard.erase(name);
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        state.sysctls.erase(conf_sysctl(family, name.str(), "forwarding"));
-        state.sysctls.erase(conf_sysctl(family, name.str(), "accept_ra"));
+        for (const char* key : interface_sysctls)
+            state.sysctls.erase(conf_sysctl(family, name.str(), key));
     }
     for (auto& [port, link] : state.links) {
-        if (link.master == name) link.master = IfName{};
+        if (link.master != name) continue;
+        link.master = IfName{};
+        link.port.reset();
     }
     return {};
 }

@@ -1,7 +1,7 @@
 #pragma once
 // A model of the kernel for faults that a real one cannot be asked to produce at a chosen step. It rejects
 // what the real one rejects (a link that exists, an address on a missing link, a peer of a missing
-// device, a gateway that is not reachable), so that a wrong order of steps fails here, too.
+// device, a second tunnel of the same addresses and key), so that a wrong order of steps fails here, too.
 
 #include "topology/state.hpp"
 #include "topology/step.hpp"
@@ -29,7 +29,10 @@ class FakeKernel {
     Result<void> add_fou_port(const AddFouPort& step);
     Result<void> create_link(const CreateLink& step);
     Result<void> add_route(const AddRoute& step);
+    Result<void> rename(const RenameLink& step);
     Result<void> change(const ChangeLink& step);
+    [[nodiscard]] bool tunnel_exists(const IfName& name, const GretapAttributes& tunnel) const;
+    void go_down(const IfName& name);
     Result<void> remove_link(const IfName& name);
     void write_sysctl(const SetSysctl& step);
 };

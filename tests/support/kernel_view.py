@@ -7,6 +7,9 @@ is a carrier), each part a dictionary or a sorted list that JSON can say. node_v
 
 import json
 import re
+import time
+
+from story import Failure
 
 # One shell for all: under emulation, starting a program is what takes time.
 script = r"""
@@ -48,8 +51,8 @@ every_sysctl = "-r /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net
 for_ever = 4294967295
 # They come with a module, not with anybody's wish.
 fallback_devices = {"gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "tunl0", "sit0"}
-moving = re.compile(r"_timer$|^(ifindex|operstate|link_index|topology_change|change_ack|stats|"
-                    r"forwarding_state|handle|dynamic)$")
+moving = re.compile(r"_timer$|^(ifindex|operstate|link_index|topology_change(_ack|_detected)?|"
+                    r"config_pending|stats|forwarding_state|handle|dynamic)$")
 moving_flags = {"LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown", "dead"}
 chosen_by_somebody = "3"   # addr_assign_type, NET_ADDR_SET of Linux include/uapi/linux/netdevice.h
 
@@ -161,12 +164,45 @@ def without_fallbacks(found):
     return found
 
 
+def read_settled(site, sysctls, deadline=10.0):
+    """read(), once addresses have stopped coming by themselves."""
+    end = time.monotonic() + deadline
+    while True:
+        found = read(site, sysctls)
+        late = unsettled(found)
+        if not late:
+            return found
+        if time.monotonic() >= end:
+            raise Failure(f"no link-local address within {deadline:g} s: {' '.join(late)}")
+        time.sleep(0.1)
+
+
+def unsettled(found):
+    """Links that are not up yet: the kernel looks at a carrier once a second (Linux
+    net/core/link_watch.c), opens a bridge's port and makes the link-local address then; the address is
+    "tentative" for a while."""
+    links = found["links"]
+    carried = {link.get("master") for link in links if {"UP", "LOWER_UP"} <= set(link["flags"])}
+    out = [link["ifname"] for link in links
+           if link["ifname"] in carried and "NO-CARRIER" in link["flags"]]
+    for link in links:
+        own = [each for each in found["addresses"]
+               if each["dev"] == link["ifname"] and each["family"] == "inet6"]
+        speaks = found["sysctls"].get(f"net/ipv6/conf/{link['ifname']}/disable_ipv6") == "0" and \
+            link["link_type"] == "ether" and link.get("inet6_addr_gen_mode") == "eui64" and \
+            "LOWER_UP" in link["flags"]
+        if any(each.get("tentative") for each in own) or \
+                speaks and not any(each["scope"] == "link" for each in own):
+            out.append(link["ifname"])
+    return out
+
+
 # ---- one machine, before and after ---------------------------------------------------------------
 
 
 def view(site, every=False):
     """`every`: all sysctls of interfaces, not ours alone."""
-    found = read(site, every_sysctl if every else managed_sysctls)
+    found = read_settled(site, every_sysctl if every else managed_sysctls)
     return {
         "links": {each["ifname"]: steady(each) for each in found["links"]},
         **{part: in_order(steady(found[part])) for part in ("addresses", "routes", "rules", "vlans")},
@@ -192,7 +228,7 @@ def steady(value):
             continue
         if key == "flags" and isinstance(member, list):
             member = sorted(set(member) - moving_flags)
-        elif key.endswith("_life_time") and member != for_ever:
+        elif key == "expires" or key.endswith("_life_time") and member != for_ever:
             member = "limited"
         elif key == "counter":
             member = None

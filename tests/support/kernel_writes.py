@@ -75,6 +75,9 @@ def change_of_call(line, data, families):
     target = target[1] if target else "?"
     if target.startswith("NETLINK:["):
         protocol = re.match(r"NETLINK:\[(\w+)", target)[1]
+        # strace asks sock_diag, which does not list a socket before its first message (libnftables').
+        if protocol.isdigit() and any(kind >> 8 == subsystem_nftables for kind, _ in messages(data)):
+            protocol = "NETFILTER"
         found = (netlink_change(protocol, *message, families) for message in messages(data))
         return [each for each in found if each]
     if target.startswith(("/proc/", "/sys/")):

@@ -3,97 +3,20 @@
 #include "topology/plan.hpp"
 
 #include "daemon/reconcile/execute.hpp"
-#include "tests/support/fake_kernel.hpp"
-#include "topology/derive.hpp"
+#include "tests/support/plan_story.hpp"
 #include "topology/render_plan.hpp"
-#include "topology/topology.hpp"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 using namespace overlay;
+using test::add_link;
+using test::example;
 using test::FakeKernel;
+using test::Story;
 
 namespace {
-
-Topology example(const std::string& name) {
-    std::ifstream in{std::string{OVERLAY_SOURCE_DIR} + "/examples/" + name};
-    std::stringstream text;
-    text << in.rdbuf();
-    ParsedFile parsed = parse_topology(text.str(), name);
-    CAPTURE(overlay::text(parsed.diagnostics, name, text.str()));
-    REQUIRE(parsed.topology);
-    REQUIRE_FALSE(has_errors(parsed.diagnostics));
-    return *parsed.topology;
-}
-
-void add_link(KernelState& state, const char* name, LinkKind kind) {
-    Link link{.name = IfName::from_kernel(name), .kind = kind};
-    link.alias = "";
-    link.mac = MacAddress::parse("52:54:00:00:00:01");
-    link.mtu = Mtu{1500};
-    link.up = true;
-    link.master = IfName{};
-    if (kind == LinkKind::Bridge) link.bridge = BridgeAttributes{false, true, false};
-    state.links[link.name] = link;
-    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        state.sysctls[conf_sysctl(family, name, "forwarding")] = "0";
-    }
-    state.sysctls[conf_sysctl(Family::Ipv6, name, "accept_ra")] = "1";
-}
-
-/// A host as a distribution leaves it: an uplink with a default route, a borrowed bridge, a
-/// foreigner's things.
-KernelState fresh_host() {
-    KernelState state;
-    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
-        for (const char* scope : {"all", "default"})
-            state.sysctls[conf_sysctl(family, scope, "forwarding")] = "0";
-    }
-    state.sysctls["net.ipv6.conf.default.accept_ra"] = "1";
-    state.sysctls["net.ipv4.conf.all.accept_redirects"] = "1";
-    state.sysctls["net.ipv4.conf.all.send_redirects"] = "1";
-    add_link(state, "eth0", LinkKind::Other);
-    add_link(state, "br-lan", LinkKind::Bridge);
-    add_link(state, "docker0", LinkKind::Bridge);
-    state.addresses.insert(
-        {IfName::from_kernel("eth0"), *IpPrefix::parse("1.2.3.4/24"), true, false});
-    state.routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
-                         .gateway = IpAddress::parse("1.2.3.1"),
-                         .device = IfName::from_kernel("eth0"),
-                         .protocol = 3});
-    state.tables.push_back({});
-    state.tables.clear();
-    state.all_tables.insert({"ip", "docker"});
-    return state;
-}
-
-struct Story {
-    NodeIntent intent;
-    Ledger ledger;
-    FakeKernel kernel{fresh_host()};
-
-    Story(const Topology& topology, const std::string& node)
-        : intent{compile(topology, *topology.find(node), {})} {}
-
-    Plan plan_now() { return plan(intent, kernel.state, ledger); }
-    void apply() {
-        const Plan p = plan_now();
-        CAPTURE(plan_text(p, "", Colour::Off));
-        REQUIRE(p.refusals.empty());
-        const Report report = execute(p, kernel);
-        CAPTURE(report.failure ? text(*report.failure) : "");
-        REQUIRE_FALSE(report.failure);
-        ledger = p.ledger_after;
-    }
-    void down() {
-        intent = NodeIntent{.network = intent.network};
-        apply();
-    }
-};
 
 const char* const every_example[] = {"home.json",       "home-verbatim.json", "exit.json",
                                      "dual-stack.json", "smallest.json",      "company.json",
@@ -281,6 +204,127 @@ TEST_SUITE("plan") {
         CHECK(place(there, RemoveAddress{stated}) < place(there, SetSysctl{no_ipv6, "0", "1", {}}));
         CHECK(with_the_move == "1");
         CHECK(place(back, SetSysctl{no_ipv6, "1", "0", {}}) < place(back, AddAddress{stated}));
+    }
+
+    TEST_CASE("a route that somebody put in the place of ours is a change of ours") {
+        Story story{example("layer3.json"), example("layer3.json").hub.name};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        const auto ours =
+            std::find_if(wanted.routes.begin(), wanted.routes.end(),
+                         [](const Route& r) { return r.protocol == route_protocol; });
+        REQUIRE(ours != wanted.routes.end());
+        const auto replaced = [&](auto change) {
+            Route other = *ours;
+            other.protocol = 3;   // "boot": what `ip route replace` says of itself
+            change(other);
+            return other;
+        };
+        for (const Route& other :
+             {replaced([](Route&) {}), replaced([](Route& r) { r.metrics["mtu"] = 1000; }),
+              replaced([](Route& r) { r.device = IfName::from_kernel("eth0"); }),
+              replaced([](Route& r) {
+                  r.type = RouteType::Blackhole;
+                  r.device = IfName{};
+              })}) {
+            story.kernel.state.routes.erase(*ours);
+            story.kernel.state.routes.insert(other);
+            CHECK(story.plan_now().steps.size() == 2);
+            story.apply();
+            CHECK(story.kernel.state.routes == wanted.routes);
+        }
+    }
+
+    TEST_CASE("a port flag of a tunnel that somebody set by hand is put back") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        Link& link = story.kernel.state.links.at(IfName::from_kernel("gt-office"));
+        link.port->isolated = true;
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.steps.size() == 1);
+        CHECK(plan_text(p, "", Colour::Off).find("isolated on -> off") != std::string::npos);
+        story.apply();
+        CHECK_FALSE(link.port->isolated);
+    }
+
+    TEST_CASE("an alternative name of a foreign link is taken, and named") {
+        Story story{example("home.json"), "linode"};
+        story.kernel.state.alternative_names[IfName::from_kernel("taps_bridge")] =
+            IfName::from_kernel("docker0");
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].reason ==
+              "taps_bridge is another name (altname) of docker0, which is not ours");
+    }
+
+    TEST_CASE("a FOU port that somebody bound to one address is made anew; a stranger's is refused") {
+        Story story{example("home.json"), "linode"};
+        const FouPort bound{.port = 5555, .local = IpAddress::parse("1.2.3.4")};
+        story.kernel.state.fou_ports.insert(bound);
+        story.kernel.state.udp_sockets.insert({Family::Ipv4, *bound.local, 5555, ""});
+        CHECK(story.plan_now().refusals.size() == 1);
+
+        story.kernel.state.fou_ports.clear();
+        story.kernel.state.udp_sockets.clear();
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        story.kernel.state.fou_ports = {bound};
+        story.apply();
+        CHECK(story.kernel.state.fou_ports == wanted.fou_ports);
+    }
+
+    TEST_CASE("IPv6 that is switched off where the file has an address of it is switched on") {
+        Story story{example("home.json"), "linode"};
+        story.kernel.state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "1";
+        story.apply();
+        CHECK(story.kernel.state.sysctls["net.ipv6.conf.taps_bridge.disable_ipv6"] == "0");
+        story.kernel.state.sysctls["net.ipv6.conf.taps_bridge.disable_ipv6"] = "1";
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.steps.size() == 1);
+        CHECK(describe(p.steps[0].step) == "set sysctl net.ipv6.conf.taps_bridge.disable_ipv6");
+    }
+
+    TEST_CASE("what an uplink's address and route have besides goes to the bridge and comes back") {
+        const Topology topology = example("vultr.json");
+        Story story{topology, topology.hub.name};
+        const IfName uplink = topology.hub.underlay.interface->value;
+        KernelState& state = story.kernel.state;
+        add_link(state, uplink.c_str(), LinkKind::Other);
+        Address leased{uplink, *IpPrefix::parse("203.0.113.20/24"), false, true};
+        leased.details.broadcast = IpAddress::parse("203.0.113.255");
+        leased.details.valid_seconds = leased.details.preferred_seconds = 3600;
+        state.addresses.insert(leased);
+        const Route route{.destination = *IpPrefix::parse("0.0.0.0/0"),
+                          .gateway = IpAddress::parse("169.254.1.1"),
+                          .device = uplink,
+                          .metric = 100,
+                          .protocol = 16,
+                          .source = IpAddress::parse("203.0.113.20"),
+                          .on_link = true,
+                          .metrics = {{"mtu", 1400}}};
+        state.routes.insert(route);
+        const KernelState before = state;
+
+        story.apply();
+        const IfName bridge = topology.hub.bridge->name.value;
+        Route there = route;
+        there.device = bridge;
+        CHECK(state.routes.contains(there));
+        const auto moved = state.addresses.find({bridge, leased.prefix, true, true});
+        REQUIRE(moved != state.addresses.end());
+        CHECK(moved->details.broadcast == leased.details.broadcast);
+
+        story.down();
+        CHECK(state.routes == before.routes);
+        const auto back = state.addresses.find(leased);
+        REQUIRE(back != state.addresses.end());
+        CHECK(back->details.valid_seconds == 3600U);
     }
 
     TEST_CASE("an address that a borrowed bridge had before us survives down") {

@@ -102,6 +102,10 @@ class Arbitrary {
         const auto flag = [&] { return maybe([&] { return coin(); }); };
         if (coin()) out.bridge = BridgeAttributes{flag(), flag(), flag()};
         if (coin()) out.gretap = gretap();
+        if (coin()) {
+            out.port = BridgePort{coin(), coin(), coin(), coin(), coin(), coin(),
+                                  coin(), coin(), coin(), coin(), coin()};
+        }
         return out;
     }
     WireguardDevice device() {
@@ -159,8 +163,13 @@ class Arbitrary {
         out.routes = some<Route>([&] {
             return Route{prefix(),           maybe([&] { return address(); }),
                          name_or_none(),     number(UINT32_MAX),
-                         number(UINT32_MAX), byte()};
+                         number(UINT32_MAX), byte(),
+                         coin() ? RouteType::Unicast : RouteType::Blackhole,
+                         maybe([&] { return address(); }), coin(),
+                         coin() ? std::map<std::string, std::uint32_t>{}
+                                : std::map<std::string, std::uint32_t>{{"mtu", number(9000)}}};
         });
+        if (coin()) out.alternative_names[name()] = name();
         out.fou_ports = some<FouPort>([&] {
             return FouPort{family(),
                            port(),

@@ -1,0 +1,107 @@
+// Every demand here is doctest's, so that a story that cannot be told fails where it is told.
+
+#include "tests/support/plan_story.hpp"
+
+#include "daemon/reconcile/execute.hpp"
+#include "topology/render_plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <sstream>
+
+namespace overlay::test {
+
+Topology example(const std::string& name,
+                 const std::vector<std::pair<std::string, std::string>>& changes) {
+    std::ifstream in{std::string{OVERLAY_SOURCE_DIR} + "/examples/" + name};
+    std::stringstream read;
+    read << in.rdbuf();
+    std::string source = read.str();
+    for (const auto& [from, to] : changes) {
+        REQUIRE(source.find(from) != std::string::npos);
+        for (auto at = source.find(from); at != std::string::npos;
+             at = source.find(from, at + to.size()))
+            source.replace(at, from.size(), to);
+    }
+    const ParsedFile parsed = parse_topology(source, name);
+    CAPTURE(overlay::text(parsed.diagnostics, name, source));
+    REQUIRE(parsed.topology);
+    REQUIRE_FALSE(has_errors(parsed.diagnostics));
+    return *parsed.topology;
+}
+
+void add_link(KernelState& state, const char* name, LinkKind kind) {
+    Link link{.name = IfName::from_kernel(name), .kind = kind};
+    link.alias = "";
+    link.mac = MacAddress::parse("52:54:00:00:00:01");
+    link.mtu = Mtu{1500};
+    link.up = true;
+    link.master = IfName{};
+    if (kind == LinkKind::Bridge) link.bridge = BridgeAttributes{false, true, false};
+    state.links[link.name] = link;
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        state.sysctls[conf_sysctl(family, name, "forwarding")] = "0";
+    }
+    state.sysctls[conf_sysctl(Family::Ipv6, name, "accept_ra")] = "1";
+    state.sysctls[conf_sysctl(Family::Ipv6, name, "disable_ipv6")] = "0";
+}
+
+KernelState fresh_host() {
+    KernelState state;
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        for (const char* scope : {"all", "default"})
+            state.sysctls[conf_sysctl(family, scope, "forwarding")] = "0";
+    }
+    state.sysctls["net.ipv6.conf.default.accept_ra"] = "1";
+    state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "0";
+    state.sysctls["net.ipv4.conf.all.accept_redirects"] = "1";
+    state.sysctls["net.ipv4.conf.all.send_redirects"] = "1";
+    add_link(state, "eth0", LinkKind::Other);
+    add_link(state, "br-lan", LinkKind::Bridge);
+    add_link(state, "docker0", LinkKind::Bridge);
+    state.addresses.insert(
+        {IfName::from_kernel("eth0"), *IpPrefix::parse("1.2.3.4/24"), true, false});
+    state.routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
+                         .gateway = IpAddress::parse("1.2.3.1"),
+                         .device = IfName::from_kernel("eth0"),
+                         .protocol = 3});
+    state.all_tables.insert({"ip", "docker"});
+    return state;
+}
+
+namespace {
+
+Ledger carried_out(const Plan& p, FakeKernel& kernel) {
+    CAPTURE(plan_text(p, "", Colour::Off));
+    REQUIRE(p.refusals.empty());
+    const Report report = execute(p, kernel);
+    CAPTURE(report.failure ? text(*report.failure) : "");
+    REQUIRE_FALSE(report.failure);
+    return p.ledger_after;
+}
+
+}  // namespace
+
+void Story::apply() { ledger = carried_out(plan_now(), kernel); }
+
+void Story::down() {
+    intent = NodeIntent{.network = intent.network};
+    apply();
+}
+
+Plan Host::plan_for(const NodeIntent& intent) const {
+    Ledger own{.network = intent.network};
+    std::vector<Ledger> neighbours;
+    for (const auto& [network, ledger] : ledgers) {
+        if (network == intent.network) own = ledger;
+        else if (!ledger.is_empty()) neighbours.push_back(ledger);
+    }
+    return plan(intent, kernel.state, own, neighbours);
+}
+
+void Host::apply(const NodeIntent& intent) {
+    ledgers[intent.network] = carried_out(plan_for(intent), kernel);
+}
+
+}  // namespace overlay::test

@@ -1,0 +1,47 @@
+#pragma once
+// One node's life on a model kernel: apply, change the file, go; alone or beside other networks.
+
+#include "tests/support/fake_kernel.hpp"
+#include "topology/plan.hpp"
+#include "topology/topology.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace overlay::test {
+
+/// examples/NAME, each `first` replaced by its `second` in the text; it must be free of errors.
+[[nodiscard]] Topology example(const std::string& name,
+                               const std::vector<std::pair<std::string, std::string>>& changes = {});
+
+void add_link(KernelState& state, const char* name, LinkKind kind);
+
+/// A host as a distribution leaves it: an uplink with a default route, a borrowed bridge, a
+/// foreigner's things.
+[[nodiscard]] KernelState fresh_host();
+
+struct Story {
+    NodeIntent intent;
+    Ledger ledger;
+    FakeKernel kernel{fresh_host()};
+
+    Story(const Topology& topology, const std::string& node)
+        : intent{compile(topology, *topology.find(node), {})} {}
+
+    [[nodiscard]] Plan plan_now() const { return plan(intent, kernel.state, ledger); }
+    void apply();
+    void down();
+};
+
+/// Several networks on one node.
+struct Host {
+    FakeKernel kernel{fresh_host()};
+    std::map<std::string, Ledger> ledgers;
+
+    [[nodiscard]] Plan plan_for(const NodeIntent& intent) const;
+    void apply(const NodeIntent& intent);
+    void down(const NodeIntent& intent) { apply(NodeIntent{.network = intent.network}); }
+};
+
+}  // namespace overlay::test

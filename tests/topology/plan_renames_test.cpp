@@ -1,0 +1,233 @@
+// Links of ours under other names than they should have, and tunnels in each other's way.
+
+#include "daemon/reconcile/execute.hpp"
+#include "tests/support/plan_story.hpp"
+#include "topology/render_plan.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace overlay;
+using test::add_link;
+using test::example;
+using test::FakeKernel;
+using test::Story;
+
+namespace {
+
+IfName name(const char* text) { return IfName::from_kernel(text); }
+
+/// What a person does: down, another name, up again.
+void rename_by_hand(FakeKernel& kernel, const char* from, const char* to) {
+    const auto set = [&](const char* link, bool up) {
+        Link before{.name = name(link)}, after = before;
+        before.up = !up;
+        after.up = up;
+        REQUIRE(kernel.execute(ChangeLink{before, after}));
+    };
+    set(from, false);
+    REQUIRE(kernel.execute(RenameLink{name(from), name(to)}));
+    set(to, true);
+}
+
+std::vector<std::string> deeds(const Plan& p) {
+    std::vector<std::string> out;
+    for (const PlannedStep& step : p.steps) out.push_back(describe(step.step));
+    return out;
+}
+
+/// Every step refused once, before and after its effect: all is as it was.
+void check_every_failure(const Plan& p, const KernelState& before) {
+    for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+        for (const auto refusal : {FakeKernel::Refusal::Clean, FakeKernel::Refusal::TookEffect}) {
+            CAPTURE(describe(p.steps[fail_at].step));
+            FakeKernel kernel{before};
+            kernel.fail_at = fail_at;
+            kernel.refusal = refusal;
+            CHECK(execute(p, kernel).undo_failures.empty());
+            kernel.state.modules = before.modules;
+            CHECK(kernel.state == before);
+        }
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("plan: renames") {
+
+    TEST_CASE("a tunnel that somebody renamed is found by its mark and gets its name back") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        rename_by_hand(story.kernel, "gt-office", "mine");
+
+        const Plan p = story.plan_now();
+
+        CHECK(deeds(p) == std::vector<std::string>{"change link mine", "rename link gt-office",
+                                                   "change link gt-office"});
+        CHECK(plan_text(p, "", Colour::Off).find("~ link gt-office") != std::string::npos);
+        CHECK(plan_text(p, "", Colour::Off).find("name mine -> gt-office") != std::string::npos);
+        check_every_failure(p, story.kernel.state);
+        story.apply();
+        CHECK(story.kernel.state == wanted);
+    }
+
+    TEST_CASE("without its mark it is known by its MAC, as the ledger remembers it") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        rename_by_hand(story.kernel, "gt-office", "mine");
+        story.kernel.state.links.at(name("mine")).alias = "";
+
+        story.apply();
+
+        CHECK(story.kernel.state == wanted);
+    }
+
+    TEST_CASE("a renamed bridge and a renamed WireGuard device: all that hung on them is back") {
+        for (const char* link : {"taps_bridge", "wg_vpns"}) {
+            CAPTURE(link);
+            Story story{example("home.json"), "linode"};
+            story.apply();
+            const KernelState wanted = story.kernel.state;
+            rename_by_hand(story.kernel, link, "mine");
+
+            check_every_failure(story.plan_now(), story.kernel.state);
+            story.apply();
+
+            CHECK(story.kernel.state == wanted);
+            CHECK(story.plan_now().is_empty());
+        }
+    }
+
+    TEST_CASE("one renamed while it stayed up keeps what others put on it") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        auto& state = story.kernel.state;
+        const IfName bridge = name("taps_bridge");
+        const Route route{.destination = *IpPrefix::parse("10.5.0.0/16"),
+                          .gateway = IpAddress::parse("192.168.0.9"),
+                          .device = bridge,
+                          .protocol = 3};
+        const Address address{bridge, *IpPrefix::parse("fd00::5/64"), true, false};
+        state.routes.insert(route);
+        state.addresses.insert(address);
+        const KernelState wanted = state;
+        state.links.at(bridge).up = false;   // Linux 6.2 renames links that are up
+        REQUIRE(story.kernel.execute(RenameLink{bridge, name("mine")}));
+        state.links.at(name("mine")).up = true;
+
+        check_every_failure(story.plan_now(), state);
+        story.apply();
+
+        CHECK(state == wanted);
+    }
+
+    TEST_CASE("two that have swapped names swap back") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        rename_by_hand(story.kernel, "gt-office", "aside");
+        rename_by_hand(story.kernel, "gt-yichen", "gt-office");
+        rename_by_hand(story.kernel, "aside", "gt-yichen");
+
+        check_every_failure(story.plan_now(), story.kernel.state);
+        story.apply();
+
+        CHECK(story.kernel.state == wanted);
+    }
+
+    TEST_CASE("a foreigner under the name of one that was renamed is refused, and kept by down") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        rename_by_hand(story.kernel, "taps_bridge", "mine");
+        add_link(story.kernel.state, "taps_bridge", LinkKind::Bridge);
+
+        const Plan p = story.plan_now();
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].object == "link taps_bridge");
+
+        story.down();
+        CHECK(story.kernel.state.links.contains(name("taps_bridge")));
+        CHECK_FALSE(story.kernel.state.links.contains(name("mine")));
+    }
+
+    TEST_CASE("another name in the file renames the link and makes nothing anew") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        const Topology other =
+            example("home.json", {{R"("link": { "type": "gretap-wireguard", "address": "172.16.0.2/24",)",
+                                   R"("link": { "type": "gretap-wireguard", "hub_interface": "gt-new", "address": "172.16.0.2/24",)"}});
+        story.intent = compile(other, *other.find("linode"), {});
+
+        const Plan p = story.plan_now();
+
+        for (const PlannedStep& step : p.steps) {
+            CAPTURE(describe(step.step));
+            CHECK_FALSE(std::holds_alternative<CreateLink>(step.step));
+            CHECK_FALSE(std::holds_alternative<DeleteLink>(step.step));
+        }
+        check_every_failure(p, story.kernel.state);
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+        CHECK(story.kernel.state.links.contains(name("gt-new")));
+        CHECK_FALSE(story.kernel.state.links.contains(name("gt-office")));
+    }
+
+    TEST_CASE("two spokes that swap addresses under one key: both tunnels are made anew") {
+        Story story{example("home.json"), "linode"};
+        const auto with_key_1 = [&](const char* link, const char* remote) {
+            GretapAttributes& tunnel = *story.intent.desired.links.at(name(link)).gretap;
+            tunnel.input.key = tunnel.output.key = 1;
+            tunnel.remote = *IpAddress::parse(remote);
+        };
+        with_key_1("gt-office", "172.16.0.2");
+        with_key_1("gt-yichen", "172.16.0.4");
+        story.apply();
+        const KernelState before = story.kernel.state;
+        with_key_1("gt-office", "172.16.0.4");
+        with_key_1("gt-yichen", "172.16.0.2");
+
+        check_every_failure(story.plan_now(), before);
+        story.apply();
+
+        CHECK(story.plan_now().is_empty());
+    }
+
+    TEST_CASE("a spoke of another name that takes over a tunnel's key: the old one goes first") {
+        Story story{example("home.json"), "linode"};
+        story.intent.desired.links.at(name("gt-office")).gretap->input.key = 1;
+        story.apply();
+        const KernelState before = story.kernel.state;
+        auto node = story.intent.desired.links.extract(name("gt-office"));
+        node.key() = node.mapped().name = name("gt-bureau");
+        node.mapped().alias = "overlay:home:bureau";
+        story.intent.desired.links.insert(std::move(node));
+
+        check_every_failure(story.plan_now(), before);
+        story.apply();
+
+        CHECK(story.plan_now().is_empty());
+        CHECK_FALSE(story.kernel.state.links.contains(name("gt-office")));
+    }
+
+    TEST_CASE("a foreign tunnel of the same addresses and key is refused, whether ours is there or not") {
+        Story story{example("home.json"), "linode"};
+        const auto foreign = [&](std::uint32_t key) {
+            add_link(story.kernel.state, "gre-other", LinkKind::Gretap);
+            Link& link = story.kernel.state.links.at(name("gre-other"));
+            link.gretap = story.intent.desired.links.at(name("gt-office")).gretap;
+            link.gretap->input.key = key;
+        };
+        foreign(*story.intent.desired.links.at(name("gt-office")).gretap->input.key);
+        CHECK(story.plan_now().refusals.size() == 1);
+
+        foreign(7);
+        story.apply();
+        story.intent.desired.links.at(name("gt-office")).gretap->input.key = 7;
+        const Plan p = story.plan_now();
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].reason ==
+              "gre-other is a tunnel with the same local, remote and key, and is not ours");
+    }
+
+}  // TEST_SUITE

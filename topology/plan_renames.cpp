@@ -1,0 +1,196 @@
+// A link of ours under another name than it should have: somebody renamed it by hand, or the name in the
+// file has changed. It is known by its mark, or, should that be lost, by what the ledger remembers of it.
+// It gets its name first of all, so that everything else can be planned as if it had never had another.
+
+#include "topology/planner.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace overlay {
+
+namespace {
+
+constexpr std::uint8_t protocol_kernel = 2;   // rtnetlink.h, RTPROT_*
+constexpr std::uint8_t protocol_ra = 9;
+
+struct Rename {
+    IfName from, to;
+    IfName wanted;   ///< `to`, or where it will be after a detour
+};
+
+/// The name is free when its turn comes: nobody has it, or who has it gives it up.
+void keep_possible(std::vector<Rename>& renames, const KernelState& found) {
+    const auto is_impossible = [&](const Rename& rename) {
+        if (found.alternative_names.contains(rename.to)) return true;
+        return found.links.contains(rename.to) &&
+               std::none_of(renames.begin(), renames.end(),
+                            [&](const Rename& other) { return other.from == rename.to; });
+    };
+    for (;;) {
+        const auto bad = std::find_if(renames.begin(), renames.end(), is_impossible);
+        if (bad == renames.end()) return;
+        renames.erase(bad);
+    }
+}
+
+IfName free_name(const KernelState& found, const KernelState& desired) {
+    for (int n = 0;; ++n) {
+        const IfName name = IfName::from_kernel(fmt::format("overlay{}", n));
+        const bool taken = found.links.contains(name) || desired.links.contains(name) ||
+                           found.alternative_names.contains(name);
+        if (!taken) return name;
+    }
+}
+
+/// Who gives a name up goes before who gets it. Two that swap names need a third one.
+std::vector<Rename> in_order(std::vector<Rename> renames, const IfName& spare) {
+    std::vector<Rename> out;
+    while (!renames.empty()) {
+        const auto possible = std::find_if(renames.begin(), renames.end(), [&](const Rename& one) {
+            return std::none_of(renames.begin(), renames.end(),
+                                [&](const Rename& other) { return other.from == one.to; });
+        });
+        if (possible != renames.end()) {
+            out.push_back(*possible);
+            renames.erase(possible);
+        } else {
+            out.push_back({renames.front().from, spare, renames.front().wanted});
+            renames.front().from = spare;
+        }
+    }
+    return out;
+}
+
+/// The state once the link is down: its routes and IPv6 addresses are gone (Linux net/ipv4/fib_frontend.c
+/// fib_disable_ip, net/ipv6/addrconf.c addrconf_ifdown).
+void take_down(KernelState& state, const IfName& name) {
+    Link& link = state.links.at(name);
+    if (!link.up.value_or(false)) return;
+    link.up = false;
+    std::erase_if(state.routes, [&](const Route& route) { return route.device == name; });
+    std::erase_if(state.addresses, [&](const Address& address) {
+        return address.link == name && address.prefix.family() == Family::Ipv6;
+    });
+}
+
+/// The state once `from`, which is down, is called `to`.
+void rename(KernelState& state, const IfName& from, const IfName& to) {
+    auto node = state.links.extract(from);
+    node.key() = node.mapped().name = to;
+    state.links.insert(std::move(node));
+    for (auto& [name, link] : state.links) {
+        if (link.master == from) link.master = to;
+        if (link.gretap && link.gretap->device == from) link.gretap->device = to;
+    }
+    std::set<Address> addresses;
+    for (Address address : state.addresses) {
+        if (address.link == from) address.link = to;
+        addresses.insert(std::move(address));
+    }
+    state.addresses = std::move(addresses);
+    if (auto device = state.wireguard.extract(from)) {
+        device.key() = to;
+        state.wireguard.insert(std::move(device));
+    }
+    std::map<OffloadKey, bool> offloads;
+    for (const auto& [key, value] : state.offloads)
+        offloads.emplace(OffloadKey{key.link == from ? to : key.link, key.feature}, value);
+    state.offloads = std::move(offloads);
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const std::string old = conf_sysctl(family, from.str(), "");
+        std::map<std::string, std::string> moved;
+        for (auto value = state.sysctls.lower_bound(old);
+             value != state.sysctls.end() && value->first.starts_with(old);) {
+            moved.emplace(conf_sysctl(family, to.str(), value->first.substr(old.size())),
+                          value->second);
+            value = state.sysctls.erase(value);
+        }
+        state.sysctls.merge(moved);
+    }
+}
+
+}  // namespace
+
+void Planner::renames() {
+    std::vector<Rename> wanted;
+    for (const auto& [name, desired] : desired_.links) {
+        if (intent_.borrowed.contains(name)) continue;
+        const Link* at_home = found_link(name);
+        if (at_home != nullptr && is_ours(*at_home) && at_home->alias == desired.alias) continue;
+        const auto made = ledger_.links.find(name);
+        const auto is_it = [&](const Link& link) {
+            if (link.kind != desired.kind || link.name == name) return false;
+            if (link.alias == desired.alias) return true;
+            const bool remembered = made != ledger_.links.end() && made->second.mac;
+            return remembered && !is_marked(link, intent_.network) &&
+                   !desired_.links.contains(link.name) && is_the_one_made(link, made->second);
+        };
+        const auto away = std::find_if(found_.links.begin(), found_.links.end(),
+                                       [&](const auto& entry) { return is_it(entry.second); });
+        if (away != found_.links.end()) wanted.push_back({away->first, name, name});
+    }
+    keep_possible(wanted, found_);
+    if (wanted.empty()) return;
+    const KernelState before = found_;
+    for (const Rename& each : wanted) {
+        before_rename(before.links.at(each.from), each.to);
+        take_down(found_, each.from);
+    }
+    for (const auto& [from, to, finally] : in_order(wanted, free_name(found_, desired_))) {
+        add(Phase::FreeNames, RenameLink{from, to}, Action::Change, Impact::Flap);
+        plan_.steps.back().object = object_of(RenameLink{from, finally});
+        rename(found_, from, to);
+    }
+    for (const Rename& each : wanted) after_rename(before, each.from, each.to);
+}
+
+/// Down first, and piece by piece, though the kernel would take everything along: so that each piece has
+/// its inverse.
+void Planner::before_rename(const Link& link, const IfName& wanted) {
+    const std::size_t first = plan_.steps.size();
+    if (link.up.value_or(false)) {
+        for (const Route& route : found_.routes) {
+            const bool automatic =
+                route.protocol == protocol_kernel || route.protocol == protocol_ra;
+            if (route.device == link.name && !automatic)
+                add(Phase::FreeNames, RemoveRoute{route}, Action::Change, Impact::Flap);
+        }
+        for (const Address& address : found_.addresses) {
+            const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
+                              !address.prefix.address().is_link_local();
+            if (address.link == link.name && lost)
+                add(Phase::FreeNames, RemoveAddress{address}, Action::Change, Impact::Flap);
+        }
+        Link from{.name = link.name, .kind = link.kind}, to = from;
+        from.up = true;
+        to.up = false;
+        add(Phase::FreeNames, ChangeLink{from, to}, Action::Change, Impact::Flap);
+    }
+    for (std::size_t i = first; i < plan_.steps.size(); ++i) {  // one object to the reader
+        plan_.steps[i].object = object_of(RenameLink{link.name, wanted});
+    }
+}
+
+/// What somebody else has put on the link comes back; what is ours is planned anyway.
+void Planner::after_rename(const KernelState& before, const IfName& from, const IfName& wanted) {
+    if (!before.links.at(from).up.value_or(false)) return;
+    for (Address address : before.addresses) {
+        const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
+                          !address.prefix.address().is_link_local();
+        if (address.link != from || !lost || ledger_.addresses.contains(address)) continue;
+        address.link = wanted;
+        if (desired_.addresses.contains(address)) continue;
+        add(Phase::Addresses, AddAddress{address}, Action::Change, Impact::Flap, "comes back");
+    }
+    for (Route route : before.routes) {
+        const bool ours = route.protocol == route_protocol;
+        const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
+        if (route.device != from || ours || automatic) continue;
+        route.device = wanted;
+        add(Phase::Routes, AddRoute{route}, Action::Change, Impact::Flap, "comes back");
+    }
+}
+
+}  // namespace overlay
