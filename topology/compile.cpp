@@ -32,6 +32,8 @@ NodeIntent Compiler::run() {
     node_.is_hub ? hub_wireguard() : spoke_wireguard();
     routed_networks();
     if (node_.exit && node_.exit->value) exit_through_hub();
+    else
+        keep_way_to_bridged_hub();
     sysctls();
     add_firewall(topology_, node_, out_);
     modules();

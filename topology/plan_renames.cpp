@@ -12,8 +12,6 @@ namespace overlay {
 
 namespace {
 
-constexpr std::uint8_t protocol_kernel = 2;   // rtnetlink.h, RTPROT_*
-constexpr std::uint8_t protocol_ra = 9;
 
 struct Rename {
     IfName from, to;

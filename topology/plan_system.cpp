@@ -128,7 +128,7 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
     }
     const Phase phase = fresh               ? Phase::Attributes
                         : is_accept_ra(key) ? Phase::AcceptRa
-                        : is_no_ipv6(key)   ? Phase::Up   // its addresses have moved by then
+                        : is_no_ipv6(key)   ? Phase::Up  // its addresses have moved by then
                                             : Phase::Sysctls;
     add(phase, SetSysctl{key, now, value, std::move(cascade)}, Action::Change, Impact::Live);
 }
@@ -215,7 +215,7 @@ void Planner::restore_sysctls() {
             step.cascade.push_back({other, now->second, side.before});
         }
         const Phase phase = is_accept_ra(key) ? Phase::RestoreAcceptRa
-                            : is_no_ipv6(key) ? Phase::RemoveLinks   // before addresses come back
+                            : is_no_ipv6(key) ? Phase::RemoveLinks  // before addresses come back
                                               : Phase::RestoreSysctls;
         add(phase, std::move(step), Action::Change, Impact::Flap, "former value");
     }

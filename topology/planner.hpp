@@ -69,6 +69,7 @@ class Planner {
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
 
     // plan.cpp
+    [[nodiscard]] const Route* default_route(Family family, const IfName& device) const;
     void resolve_pins();
     void resolve_uplink_move();
     void count_foreign();

@@ -133,7 +133,7 @@ std::optional<IpPrefix> AddressPool::host_of(const IpPrefix& network) {
 IpAddress AddressPool::gateway_of(const IpPrefix& network) {
     const unsigned host_bits = network.address().max_prefix_length() - network.length();
     const IpAddress base = network.network().address();
-    if (host_bits < 2) return give(base);   // no room for two (RFC 3021): the node is its own
+    if (host_bits < 2) return give(base);  // no room for two (RFC 3021): the node is its own
     const IpAddress first = plus(base, 1);
     if (!is_used(first)) return give(first);
     for (std::uint64_t n = (std::uint64_t{1} << std::min(host_bits, 16U)) - 2; n > 1; --n) {

@@ -125,7 +125,7 @@ class Builder {
     // Both ends of every cable to a router.
     IpAddress router_link_local_ = pool_.link_local();
     IpAddress customer_link_local_ = pool_.link_local();
-    std::map<IpPrefix, IpAddress> gateways_;   ///< by /24
+    std::map<IpPrefix, IpAddress> gateways_;  ///< by /24
     LabPlan plan_;
     std::string internet_;
     std::map<std::string, IfName> internet_ports_;   ///< by customer

@@ -92,8 +92,10 @@ std::string not_expected(const std::vector<PairResult>& results) {
     std::size_t rest = 0;
     for (std::size_t i = 0; i < reasons.size(); ++i) {
         const auto& [reason, count] = reasons[i];
-        if (i < most_reasons) out += fmt::format("  {:>3}  {}\n", count, reason);
-        else rest += count;
+        if (i < most_reasons)
+            out += fmt::format("  {:>3}  {}\n", count, reason);
+        else
+            rest += count;
     }
     if (rest != 0) {
         out += fmt::format("  {:>3}  for {} more reasons, which --json has\n", rest,

@@ -66,6 +66,9 @@ void Builder::advertise_on_link(const Node& hub, const Uplink& uplink) {
     for (const IpAddress& stated : uplink.ipv6) {
         add_address(host(hub.name), uplink.interface, IpPrefix::of(stated, 64));
     }
+    if (!uplink.ipv6.empty()) {
+        route_ipv6_by(host(hub.name), uplink.interface, {internet_, port}, uplink.gateway6);
+    }
     internet.advert = std::move(advert);
 }
 

@@ -142,8 +142,7 @@ Result<void> end_process(const LabProcess& process, const std::function<bool()>&
     const UniqueFd handle = open_process(process.pid);
     // The number may by now belong to somebody else: checked after the handle was taken, so that
     // the process which is checked is the one that is signalled.
-    const bool is_ours =
-        handle && is_inside() && executable_of(process.pid) == process.executable;
+    const bool is_ours = handle && is_inside() && executable_of(process.pid) == process.executable;
     return is_ours ? end(handle, process.pid) : Result<void>{};
 }
 
@@ -155,7 +154,7 @@ Result<void> end(const UniqueFd& process, pid_t pid) {
             return fail(Error::Kind::Failed, doing, std::strerror(errno), errno);
         }
         if (ends_within(process, end_ms)) {
-            (void)::waitpid(pid, nullptr, WNOHANG);   // ours only when `up` itself gave up
+            (void)::waitpid(pid, nullptr, WNOHANG);  // ours only when `up` itself gave up
             return {};
         }
     }

@@ -49,9 +49,12 @@ Result<std::optional<LabRecord>> LabState::load() const {
 
 Result<void> LabState::save(const LabRecord& record) const {
     if (auto made = io::make_directories(directory_.string(), 0755); !made) return made;
-    Json json = {{"network", record.network},       {"complete", record.complete},
-                 {"applied", record.applied},       {"source", record.source},
-                 {"namespaces", record.namespaces}, {"processes", Json::array()},
+    Json json = {{"network", record.network},
+                 {"complete", record.complete},
+                 {"applied", record.applied},
+                 {"source", record.source},
+                 {"namespaces", record.namespaces},
+                 {"processes", Json::array()},
                  {"holder", nullptr}};
     for (const LabProcess& each : record.processes) {
         json["processes"].push_back(

@@ -28,7 +28,7 @@ struct LabRecord {
     std::string source;      ///< the file's bytes at `lab up`
     std::vector<std::string> namespaces;
     std::vector<LabProcess> processes;
-    std::optional<LabHolder> holder;   ///< of a lab that was not made by root
+    std::optional<LabHolder> holder;  ///< of a lab that was not made by root
 };
 
 class LabState {

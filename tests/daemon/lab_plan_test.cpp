@@ -79,12 +79,13 @@ std::vector<std::string> collisions(const LabPlan& plan) {
 /// A hub and spokes; the words go into the hub, and between the braces of the spokes.
 Topology small(const std::string& hub, const std::string& spokes) {
     return parsed(R"({ "version": 1, "network": "small", "hub": { "name": "hub",
-        "wireguard": { "private_key_file": "k", )" + hub_key + " }, " + hub + R"( },
-        "spokes": { )" + spokes + " } }");
+        "wireguard": { "private_key_file": "k", )" +
+                  hub_key + " }, " + hub + R"( },
+        "spokes": { )" +
+                  spokes + " } }");
 }
 
-const std::string wireguard_pc =
-    R"("pc": { "link": { "type": "wireguard", )" + first_key + " } }";
+const std::string wireguard_pc = R"("pc": { "link": { "type": "wireguard", )" + first_key + " } }";
 
 const std::string blog = R"({ "version": 1, "network": "home",
   "hub": { "name": "linode",
@@ -280,7 +281,8 @@ TEST_SUITE("lab plan") {
         const LabPlan plan = make_lab_plan(
             small(R"("underlay": { "interface": "eth0", "addresses": ["203.0.113.1"] })",
                   wireguard_pc + R"(, "root": { "underlay": { "addresses": ["203.0.113.254"] },
-                      "link": { "type": "wireguard", )" + second_key + " } }"));
+                      "link": { "type": "wireguard", )" +
+                      second_key + " } }"));
 
         CHECK(collisions(plan) == std::vector<std::string>{});
         for (const char* host : {"hub", "pc.nat", "root"}) {
@@ -295,16 +297,16 @@ TEST_SUITE("lab plan") {
                              const std::string& length, const std::string& nat) {
             return R"(")" + spoke + R"(": { "link": { "type": "gretap-gue", "local": ")" + local +
                    R"(", "nat": { "address": ")" + nat + R"(", "port": 5555 } },
-                   "bridge": { "name": "br-lan", "existing": true, "addresses": [")" + local + "/" +
-                   length + R"("] } })";
+                   "bridge": { "name": "br-lan", "existing": true, "addresses": [")" +
+                   local + "/" + length + R"("] } })";
         };
-        const LabPlan plan = make_lab_plan(
-            small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4"] },
+        const LabPlan plan =
+            make_lab_plan(small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4"] },
                      "bridge": { "name": "br0", "addresses": ["192.168.0.1/16"] },
                      "gue": { "port": 5555 })",
-                  site("a", "192.168.88.1", "16", "2.2.2.2") + ", " +
-                      site("b", "192.168.88.6", "16", "2.2.2.3") + ", " +
-                      site("c", "192.168.89.200", "25", "2.2.2.4")));
+                                site("a", "192.168.88.1", "16", "2.2.2.2") + ", " +
+                                    site("b", "192.168.88.6", "16", "2.2.2.3") + ", " +
+                                    site("c", "192.168.89.200", "25", "2.2.2.4")));
 
         CHECK(collisions(plan) == std::vector<std::string>{});
         CHECK(host_text(plan, "a").find("0.0.0.0/0 via 192.168.88.254 ") != std::string::npos);
@@ -325,9 +327,9 @@ TEST_SUITE("lab plan") {
     }
 
     TEST_CASE("a node that masquerades for its LAN has the LAN where it says so") {
-        const LabPlan plan = make_lab_plan(
-            small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4"] })",
-                  R"("shop": { "link": { "type": "wireguard", )" + first_key + R"( },
+        const LabPlan plan =
+            make_lab_plan(small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4"] })",
+                                R"("shop": { "link": { "type": "wireguard", )" + first_key + R"( },
                      "lan": "192.168.102.0/24", "forwarding": ["ipv4"],
                      "masquerade": { "out": "br-lan" } })"));
 
