@@ -80,14 +80,13 @@ IpAddress AddressPool::public_ipv4() {
                                                    prefix("198.51.100.0/24"),
                                                    prefix("192.0.2.0/24"), prefix("198.19.0.0/16")};
     for (const IpPrefix& range : ranges) {
-        // 10 and up: the first address of each /24 is its gateway, see internet_gateway().
+        // 10 and up: the first hosts of a /24, or its last, are gateways.
         const std::uint64_t last = (std::uint64_t{1} << (32U - range.length())) - 2;
         for (std::uint64_t n = 10; n <= last; ++n) {
             const IpAddress candidate = plus(range.address(), n);
             const bool usable = candidate.data()[3] >= 10 && candidate.data()[3] <= 250;
             if (!usable || overlaps_taken(IpPrefix::host(candidate))) continue;
-            given_.push_back(IpPrefix::host(candidate));
-            return candidate;
+            return give(candidate);
         }
     }
     OVERLAY_ASSERT(!"more than 60 000 NAT routers");
@@ -97,8 +96,7 @@ IpAddress AddressPool::public_ipv4() {
 IpAddress AddressPool::public_ipv6() {
     IpAddress candidate = plus(prefix("2001:2:0:1::/64").address(), 0x10);
     while (overlaps_taken(IpPrefix::host(candidate))) candidate = plus(candidate, 1);
-    given_.push_back(IpPrefix::host(candidate));
-    return candidate;
+    return give(candidate);
 }
 
 IpPrefix AddressPool::private_subnet() {
@@ -127,10 +125,32 @@ std::optional<IpPrefix> AddressPool::host_of(const IpPrefix& network) {
     for (std::uint64_t n = first; n + 1 < size; ++n) {
         const IpAddress candidate = plus(network.network().address(), n);
         if (is_used(candidate)) continue;
-        given_.push_back(IpPrefix::host(candidate));
-        return IpPrefix::of(candidate, network.length());
+        return IpPrefix::of(give(candidate), network.length());
     }
     return std::nullopt;
+}
+
+IpAddress AddressPool::gateway_of(const IpPrefix& network) {
+    const unsigned host_bits = network.address().max_prefix_length() - network.length();
+    const IpAddress base = network.network().address();
+    if (host_bits < 2) return give(base);  // no room for two (RFC 3021): the node is its own
+    const IpAddress first = plus(base, 1);
+    if (!is_used(first)) return give(first);
+    for (std::uint64_t n = (std::uint64_t{1} << std::min(host_bits, 16U)) - 2; n > 1; --n) {
+        if (!is_used(plus(base, n))) return give(plus(base, n));
+    }
+    return give(first);
+}
+
+IpAddress AddressPool::link_local() {
+    IpAddress candidate = plus(prefix("fe80::/64").address(), 1);
+    while (is_used(candidate)) candidate = plus(candidate, 1);
+    return give(candidate);
+}
+
+IpAddress AddressPool::give(const IpAddress& address) {
+    given_.push_back(IpPrefix::host(address));
+    return address;
 }
 
 bool AddressPool::overlaps_taken(const IpPrefix& candidate) const {

@@ -30,8 +30,13 @@ class AddressPool {
     /// A free address of `network`, the 100th and up, with its prefix length; nullopt when it is
     /// full.
     [[nodiscard]] std::optional<IpPrefix> host_of(const IpPrefix& network);
+    /// The first free host of `network`, as routers have it, else the last and down from there.
+    [[nodiscard]] IpAddress gateway_of(const IpPrefix& network);
+    /// fe80::1 and up.
+    [[nodiscard]] IpAddress link_local();
 
   private:
+    [[nodiscard]] IpAddress give(const IpAddress& address);
     [[nodiscard]] bool overlaps_taken(const IpPrefix& candidate) const;
     [[nodiscard]] bool is_used(const IpAddress& address) const;
 

@@ -20,13 +20,7 @@ namespace overlay::lab {
 [[nodiscard]] IpAddress address(std::string_view words);
 [[nodiscard]] IpPrefix prefix(std::string_view words);
 
-/// Both ends of every cable to a router: its first and second link-local address.
-[[nodiscard]] const IpAddress& router_link_local();
-[[nodiscard]] const IpAddress& customer_link_local();
 [[nodiscard]] IpPrefix default_route(Family family);
-
-/// The first host of the address's /24, as providers do; its last when the node has that one.
-[[nodiscard]] IpAddress usual_gateway(const IpAddress& node);
 
 /// Locally administered, from a 32-bit FNV-1a of the words: fixed, and different for each bridge.
 [[nodiscard]] MacAddress fixed_mac(std::string_view words);
@@ -80,6 +74,11 @@ class Builder {
                           const IfName& device);
     IfName internet_port(const std::string& customer);
 
+    /// The gateway of the address's /24, as providers have it: one for all that live there.
+    [[nodiscard]] IpAddress usual_gateway(const IpAddress& node);
+    /// A gateway for the node alone, in the smallest of its networks: all others are bridged to it.
+    [[nodiscard]] IpAddress bridged_gateway(const Node& node, const IpAddress& address);
+
     // the Internet
     void connect_to_internet(const InternetPort& at);
     /// The IPv6 default route of `customer` to the router at the other end of its cable.
@@ -117,10 +116,16 @@ class Builder {
     [[nodiscard]] std::vector<IpPrefix> bridged_subnets(const Node& node) const;
     static std::vector<IpAddress> bridged_gateways(const Node& node, const Uplink& uplink);
     LanSite routed_site(const Node& node, const std::vector<IpPrefix>& subnets);
+    /// Where the node masquerades for its LAN, else lan0.
+    [[nodiscard]] IfName lan_port(const Node& node) const;
     void add_lan_host(const LanSite& site, const std::string& lan_name);
 
     const Topology& topology_;
     AddressPool pool_;
+    // Both ends of every cable to a router.
+    IpAddress router_link_local_ = pool_.link_local();
+    IpAddress customer_link_local_ = pool_.link_local();
+    std::map<IpPrefix, IpAddress> gateways_;  ///< by /24
     LabPlan plan_;
     std::string internet_;
     std::map<std::string, IfName> internet_ports_;   ///< by customer

@@ -28,23 +28,8 @@ IpPrefix prefix(std::string_view words) {
     return *parsed;
 }
 
-const IpAddress& router_link_local() {
-    static const IpAddress value = address("fe80::1");
-    return value;
-}
-const IpAddress& customer_link_local() {
-    static const IpAddress value = address("fe80::2");
-    return value;
-}
-
 IpPrefix default_route(Family family) {
     return prefix(family == Family::Ipv4 ? "0.0.0.0/0" : "::/0");
-}
-
-IpAddress usual_gateway(const IpAddress& node) {
-    const IpAddress base = IpPrefix::of(node, 24).network().address();
-    const IpAddress first = plus(base, 1);
-    return first == node ? plus(base, 254) : first;
 }
 
 MacAddress fixed_mac(std::string_view words) {
@@ -135,6 +120,24 @@ void Builder::add_route(LabHost& on, const IpPrefix& to, std::optional<IpAddress
     }
 }
 
+IpAddress Builder::usual_gateway(const IpAddress& node) {
+    const IpPrefix network = IpPrefix::of(node, 24).network();
+    const auto known = gateways_.find(network);
+    if (known != gateways_.end()) return known->second;
+    return gateways_.emplace(network, pool_.gateway_of(network)).first->second;
+}
+
+IpAddress Builder::bridged_gateway(const Node& node, const IpAddress& address) {
+    IpPrefix smallest = IpPrefix::of(address, 24);
+    const auto consider = [&](const auto& stated) {
+        if (!stated.value.contains(address) || stated.value.length() <= smallest.length()) return;
+        smallest = stated.value;
+    };
+    for (const auto& stated : node.bridge->addresses) consider(stated);
+    for (const auto& stated : node.lan) consider(stated);
+    return pool_.gateway_of(smallest.network());
+}
+
 IfName Builder::internet_port(const std::string& customer) {
     const auto spoken = IfName::parse(customer);
     IfName port = spoken ? *spoken : name("port" + std::to_string(internet_ports_.size()));
@@ -151,7 +154,7 @@ void Builder::connect_to_internet(const InternetPort& at) {
     LabHost& customer = host(at.host);
     LabHost& internet = host(internet_);
     for (const IpAddress& mine : at.ipv4) {
-        const IpAddress gateway = at.gateway4.value_or(usual_gateway(mine));
+        const IpAddress gateway = at.gateway4 ? *at.gateway4 : usual_gateway(mine);
         const IpPrefix subnet = IpPrefix::of(mine, 24);
         add_address(customer, at.interface, subnet);
         add_address(internet, port, IpPrefix::host(gateway));
@@ -163,8 +166,8 @@ void Builder::connect_to_internet(const InternetPort& at) {
         add_route(customer, default_route(Family::Ipv4), gateway, at.interface);
     }
     if (!at.speaks_ipv6) return;
-    add_address(internet, port, IpPrefix::of(router_link_local(), 64));
-    add_address(customer, at.interface, IpPrefix::of(customer_link_local(), 64));
+    add_address(internet, port, IpPrefix::of(router_link_local_, 64));
+    add_address(customer, at.interface, IpPrefix::of(customer_link_local_, 64));
     for (const IpAddress& mine : at.ipv6) {
         add_address(customer, at.interface, IpPrefix::host(mine));
         add_route(internet, IpPrefix::host(mine), std::nullopt, port);
@@ -174,7 +177,7 @@ void Builder::connect_to_internet(const InternetPort& at) {
 
 void Builder::route_ipv6_by(LabHost& customer, const IfName& interface, const LabEnd& router,
                             const std::optional<IpAddress>& stated) {
-    const IpAddress gateway = stated.value_or(router_link_local());
+    const IpAddress gateway = stated.value_or(router_link_local_);
     if (gateway.is_link_local()) {
         add_address(host(router.host), router.interface, IpPrefix::of(gateway, 64));
     } else {
@@ -208,7 +211,7 @@ void Builder::route_prefixes_to_hub() {
     for (const IpPrefix& network : public_overlay_networks(topology_)) {
         const bool is_v4 = network.family() == Family::Ipv4;
         if (is_v4 && uplink.ipv4.empty()) continue;
-        const IpAddress gateway = is_v4 ? uplink.ipv4.front() : customer_link_local();
+        const IpAddress gateway = is_v4 ? uplink.ipv4.front() : customer_link_local_;
         if (is_v4 && network.contains(gateway)) continue;
         add_route(host(internet_), network, gateway, port);
     }

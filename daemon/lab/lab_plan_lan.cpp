@@ -1,5 +1,7 @@
 #include "daemon/lab/lab_builder.hpp"
 
+#include "topology/derive.hpp"
+
 #include <set>
 
 namespace overlay::lab {
@@ -57,12 +59,15 @@ void Builder::advertise_on_link(const Node& hub, const Uplink& uplink) {
         for (const auto& stated : hub.bridge->addresses) add(stated.value.address());
     }
     if (advert.prefixes.empty()) advert.prefixes = {prefix("2001:2:0:2::/64")};
-    add_address(internet, port, IpPrefix::of(router_link_local(), 64));
+    add_address(internet, port, IpPrefix::of(router_link_local_, 64));
     for (const IpPrefix& network : advert.prefixes) {
         add_route(internet, network, std::nullopt, port);
     }
     for (const IpAddress& stated : uplink.ipv6) {
         add_address(host(hub.name), uplink.interface, IpPrefix::of(stated, 64));
+    }
+    if (!uplink.ipv6.empty()) {
+        route_ipv6_by(host(hub.name), uplink.interface, {internet_, port}, uplink.gateway6);
     }
     internet.advert = std::move(advert);
 }
@@ -100,8 +105,8 @@ void Builder::add_bridged_sites(const Node& node, const Uplink& uplink,
     }
     if (!sites.empty() || !bridge.existing.value) return;
     sites.push_back(common);
-    sites.back().port = name("lan0");
-    host(node.name).bridges.front().ports.push_back(name("lan0"));
+    sites.back().port = free_interface(topology_, node, "lan");
+    host(node.name).bridges.front().ports.push_back(sites.back().port);
 }
 
 std::vector<IpPrefix> Builder::bridged_subnets(const Node& node) const {
@@ -129,14 +134,25 @@ std::vector<IpAddress> Builder::bridged_gateways(const Node& node, const Uplink&
 }
 
 LanSite Builder::routed_site(const Node& node, const std::vector<IpPrefix>& subnets) {
-    LanSite site{node.name, name("lan0"), {}, {}};
+    LanSite site{node.name, lan_port(node), {}, {}};
     for (const IpPrefix& subnet : subnets) {
-        const IpAddress mine = plus(subnet.network().address(), 1);
+        const IpAddress mine = pool_.gateway_of(subnet.network());
         add_address(host(node.name), site.port, IpPrefix::of(mine, subnet.length()));
         site.subnets.push_back(subnet);
         site.gateways.push_back(mine);
     }
     return site;
+}
+
+IfName Builder::lan_port(const Node& node) const {
+    const IfName usual = free_interface(topology_, node, "lan");
+    if (!node.masquerade) return usual;
+    const IfName& out = node.masquerade->out.value;
+    bool is_other = out == uplink_of(topology_, node).interface;
+    is_other |= node.bridge && node.bridge->name.value == out;
+    for (const LinkSpec& link : node.links)
+        is_other |= out == spoke_interface(topology_, node, link);
+    return is_other ? usual : out;
 }
 
 void Builder::add_lan_host(const LanSite& site, const std::string& lan_name) {
@@ -157,4 +173,4 @@ void Builder::add_lan_host(const LanSite& site, const std::string& lan_name) {
     add_cable({site.node, site.port}, {lan_name, eth0}, Mtu{1500});
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

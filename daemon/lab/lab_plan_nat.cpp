@@ -66,8 +66,10 @@ void Builder::address_behind_nat(const Node& spoke, Uplink& uplink, const LabEnd
         uplink.ipv4 = {plus(pool_.private_subnet().address(), 2)};
     }
     const IpAddress mine = uplink.ipv4.front();
-    const IpAddress gateway = uplink.gateway4.value_or(usual_gateway(mine));
-    uplink.gateway4 = gateway;
+    if (!uplink.gateway4) {
+        uplink.gateway4 = uplink.on_bridge ? bridged_gateway(spoke, mine) : usual_gateway(mine);
+    }
+    const IpAddress gateway = *uplink.gateway4;
     const std::uint8_t length = bridge_prefix_length(spoke, gateway);
     LabHost& machine = host(spoke.name);
     add_address(host(router.host), router.interface,
@@ -91,7 +93,7 @@ void Builder::carry_ipv6(const Node& spoke, Uplink& uplink, const LabEnd& router
     for (const IpAddress& mine : uplink.ipv6) {
         add_address(machine, uplink.interface, IpPrefix::host(mine));
         add_route(host(router.host), IpPrefix::host(mine), std::nullopt, router.interface);
-        add_route(host(internet_), IpPrefix::host(mine), customer_link_local(),
+        add_route(host(internet_), IpPrefix::host(mine), customer_link_local_,
                   internet_ports_.at(router.host));
     }
     route_ipv6_by(machine, uplink.interface, router, uplink.gateway6);

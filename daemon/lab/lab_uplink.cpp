@@ -4,6 +4,7 @@
 #include "topology/derive.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace overlay::lab {
 namespace {
@@ -28,12 +29,64 @@ bool is_on_bridge(const Node& node, const Uplink& uplink) {
                        [&](const IpAddress& address) { return bridge_holds(node, address); });
 }
 
+/// Names of what the file has `apply` make, or plug in.
+std::set<IfName> own_interfaces(const Topology& topology, const Node& node) {
+    std::set<IfName> out;
+    if (node.bridge) {
+        out.insert(node.bridge->name.value);
+        for (const auto& port : node.bridge->ports) out.insert(port.value);
+    }
+    const auto add = [&](const Node& spoke, const LinkSpec& link) {
+        const bool is_layer_3 = link.type.value == LinkType::Wireguard;
+        if (node.is_hub && !is_layer_3) out.insert(hub_interface(topology, spoke, link));
+        if (node.is_hub) return;
+        out.insert(spoke_interface(topology, spoke, link));
+        if (link.type.value != LinkType::GretapGue) {
+            out.insert(spoke_wireguard_interface(topology, spoke, link));
+        }
+    };
+    if (node.is_hub && node.wireguard) out.insert(node.wireguard->interface.value);
+    for (const Node& spoke : topology.spokes) {
+        if (!node.is_hub && spoke.name != node.name) continue;
+        for (const LinkSpec& link : spoke.links) add(spoke, link);
+    }
+    return out;
+}
+
+/// A hub masquerades towards the Internet.
+IfName unstated_uplink(const Topology& topology, const Node& node) {
+    if (node.is_hub && node.masquerade) {
+        const IfName& out = node.masquerade->out.value;
+        if (!own_interfaces(topology, node).contains(out)) return out;
+    }
+    return free_interface(topology, node, "eth");
+}
+
 bool states_nat(const Node& node) {
     return std::any_of(node.links.begin(), node.links.end(),
                        [](const LinkSpec& link) { return link.nat.has_value(); });
 }
 
-}   // namespace
+/// Of a bridge that is itself on the underlay: eth0, where the file has it as a port.
+IfName bridge_uplink(const Topology& topology, const Node& node) {
+    const IfName eth0 = *IfName::parse("eth0");
+    const auto& ports = node.bridge->ports;
+    const bool is_port = std::any_of(ports.begin(), ports.end(),
+                                     [&](const auto& port) { return port.value == eth0; });
+    return is_port ? eth0 : free_interface(topology, node, "eth");
+}
+
+}  // namespace
+
+IfName free_interface(const Topology& topology, const Node& node, std::string_view stem) {
+    const std::set<IfName> taken = own_interfaces(topology, node);
+    for (int number = 0;; ++number) {
+        const auto wanted = IfName::parse(std::string{stem} + std::to_string(number));
+        OVERLAY_ASSERT(wanted);
+        const bool is_uplink = node.underlay.interface && node.underlay.interface->value == *wanted;
+        if (!taken.contains(*wanted) && !is_uplink) return *wanted;
+    }
+}
 
 Uplink uplink_of(const Topology& topology, const Node& node) {
     Uplink uplink;
@@ -49,9 +102,9 @@ Uplink uplink_of(const Topology& topology, const Node& node) {
         slot = gateway.value;
     }
     uplink.on_bridge = is_on_bridge(node, uplink);
-    const IfName eth0 = *IfName::parse("eth0");
-    uplink.port = node.underlay.interface ? node.underlay.interface->value : eth0;
-    if (uplink.on_bridge) uplink.port = eth0;
+    uplink.port =
+        node.underlay.interface ? node.underlay.interface->value : unstated_uplink(topology, node);
+    if (uplink.on_bridge) uplink.port = bridge_uplink(topology, node);
     uplink.interface = uplink.on_bridge ? node.bridge->name.value : uplink.port;
     const bool has_public = std::any_of(uplink.ipv4.begin(), uplink.ipv4.end(),
                                         [](const IpAddress& a) { return !is_private(a); });
@@ -80,4 +133,4 @@ std::uint8_t bridge_prefix_length(const Node& node, const IpAddress& address) {
     return 24;
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

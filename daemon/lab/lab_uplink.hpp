@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace overlay::lab {
@@ -22,6 +23,10 @@ struct Uplink {
 };
 
 [[nodiscard]] Uplink uplink_of(const Topology& topology, const Node& node);
+
+/// `stem`0, or the first `stem`N that the file gives to no other interface of the node.
+[[nodiscard]] IfName free_interface(const Topology& topology, const Node& node,
+                                    std::string_view stem);
 
 /// The public address of a spoke's translation, where the file states one.
 [[nodiscard]] std::optional<IpAddress> stated_nat_address(const Node& spoke);

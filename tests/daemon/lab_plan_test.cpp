@@ -7,6 +7,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+
 using namespace overlay;
 using namespace overlay::lab;
 
@@ -40,6 +46,46 @@ std::string cables(const LabPlan& plan) {
     const std::string all = text(plan);
     return all.substr(all.find("cables\n"));
 }
+
+/// Addresses that two hosts have, and cables with one link-local address at both ends.
+std::vector<std::string> collisions(const LabPlan& plan) {
+    std::map<IpAddress, std::string> owners;
+    std::vector<std::string> found;
+    for (const LabHost& host : plan.hosts) {
+        for (const Address& each : host.addresses) {
+            const IpAddress& address = each.prefix.address();
+            const auto [owner, is_new] = owners.emplace(address, host.name);
+            const bool is_shared = !is_new && owner->second != host.name;
+            if (!is_shared || address.is_link_local()) continue;
+            found.push_back(text(address) + " " + owner->second + " " + host.name);
+        }
+    }
+    const auto has = [&](const LabEnd& end, const IpAddress& address) {
+        const auto& all = plan.find(end.host)->addresses;
+        return std::any_of(all.begin(), all.end(), [&](const Address& each) {
+            return each.link == end.interface && each.prefix.address() == address;
+        });
+    };
+    for (const LabCable& cable : plan.cables) {
+        for (const Address& each : plan.find(cable.near.host)->addresses) {
+            if (each.link == cable.near.interface && has(cable.far, each.prefix.address())) {
+                found.push_back(text(each.prefix.address()) + " on both ends of a cable");
+            }
+        }
+    }
+    return found;
+}
+
+/// A hub and spokes; the words go into the hub, and between the braces of the spokes.
+Topology small(const std::string& hub, const std::string& spokes) {
+    return parsed(R"({ "version": 1, "network": "small", "hub": { "name": "hub",
+        "wireguard": { "private_key_file": "k", )" +
+                  hub_key + " }, " + hub + R"( },
+        "spokes": { )" +
+                  spokes + " } }");
+}
+
+const std::string wireguard_pc = R"("pc": { "link": { "type": "wireguard", )" + first_key + " } }";
 
 const std::string blog = R"({ "version": 1, "network": "home",
   "hub": { "name": "linode",
@@ -216,6 +262,102 @@ TEST_SUITE("lab plan") {
         CHECK(text(*pool.host_of(small)) == "192.168.7.2/29");
         CHECK(text(*pool.host_of(small)) == "192.168.7.3/29");
         CHECK_FALSE(pool.host_of(*IpPrefix::parse("192.168.7.1/32")));
+    }
+
+    TEST_CASE("no two hosts of an example have one address") {
+        for (const auto& entry : std::filesystem::directory_iterator(
+                 std::filesystem::path{OVERLAY_SOURCE_DIR} / "examples")) {
+            CAPTURE(entry.path());
+            std::ifstream file{entry.path()};
+            const std::string source{std::istreambuf_iterator<char>{file}, {}};
+
+            const LabPlan plan = make_lab_plan(parsed(source));
+
+            CHECK(collisions(plan) == std::vector<std::string>{});
+        }
+    }
+
+    TEST_CASE("a gateway is the first host of its /24 that the file leaves free, one for all") {
+        const LabPlan plan = make_lab_plan(
+            small(R"("underlay": { "interface": "eth0", "addresses": ["203.0.113.1"] })",
+                  wireguard_pc + R"(, "root": { "underlay": { "addresses": ["203.0.113.254"] },
+                      "link": { "type": "wireguard", )" +
+                      second_key + " } }"));
+
+        CHECK(collisions(plan) == std::vector<std::string>{});
+        for (const char* host : {"hub", "pc.nat", "root"}) {
+            CAPTURE(host);
+            CHECK(host_text(plan, host).find("route 0.0.0.0/0 via 203.0.113.253 ") !=
+                  std::string::npos);
+        }
+    }
+
+    TEST_CASE("routers that are bridged to each other have a gateway each, in their own network") {
+        const auto site = [](const std::string& spoke, const std::string& local,
+                             const std::string& length, const std::string& nat) {
+            return R"(")" + spoke + R"(": { "link": { "type": "gretap-gue", "local": ")" + local +
+                   R"(", "nat": { "address": ")" + nat + R"(", "port": 5555 } },
+                   "bridge": { "name": "br-lan", "existing": true, "addresses": [")" +
+                   local + "/" + length + R"("] } })";
+        };
+        const LabPlan plan =
+            make_lab_plan(small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4"] },
+                     "bridge": { "name": "br0", "addresses": ["192.168.0.1/16"] },
+                     "gue": { "port": 5555 })",
+                                site("a", "192.168.88.1", "16", "2.2.2.2") + ", " +
+                                    site("b", "192.168.88.6", "16", "2.2.2.3") + ", " +
+                                    site("c", "192.168.89.200", "25", "2.2.2.4")));
+
+        CHECK(collisions(plan) == std::vector<std::string>{});
+        CHECK(host_text(plan, "a").find("0.0.0.0/0 via 192.168.88.254 ") != std::string::npos);
+        CHECK(host_text(plan, "b").find("0.0.0.0/0 via 192.168.88.253 ") != std::string::npos);
+        CHECK(host_text(plan, "c").find("0.0.0.0/0 via 192.168.89.129 ") != std::string::npos);
+    }
+
+    TEST_CASE("link-local addresses that the file uses are left to it") {
+        const LabPlan plan = make_lab_plan(
+            small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4", "2001:db8:1::4"],
+                                   "gateways": ["fe80::2"] })",
+                  wireguard_pc));
+
+        CHECK(collisions(plan) == std::vector<std::string>{});
+        CHECK(host_text(plan, "hub").find("  route ::/0 via fe80::2 dev eth0\n") !=
+              std::string::npos);
+        CHECK(host_text(plan, "hub").find("  address eth0 fe80::3/64\n") != std::string::npos);
+    }
+
+    TEST_CASE("a node that masquerades for its LAN has the LAN where it says so") {
+        const LabPlan plan =
+            make_lab_plan(small(R"("underlay": { "interface": "eth0", "addresses": ["1.2.3.4"] })",
+                                R"("shop": { "link": { "type": "wireguard", )" + first_key + R"( },
+                     "lan": "192.168.102.0/24", "forwarding": ["ipv4"],
+                     "masquerade": { "out": "br-lan" } })"));
+
+        CHECK(host_text(plan, "shop").find("  address br-lan 192.168.102.1/24\n") !=
+              std::string::npos);
+        CHECK(cables(plan).find("  shop br-lan -- shop.lan eth0 mtu 1500\n") != std::string::npos);
+    }
+
+    TEST_CASE("the lab's interfaces keep out of the names that the file gives to others") {
+        const LabPlan plan = make_lab_plan(small(
+            R"("underlay": { "addresses": ["1.2.3.4"] }, "masquerade": { "out": "wan" },
+               "forwarding": ["ipv4"], "bridge": { "addresses": ["192.168.0.1/16"] })",
+            R"("pc": { "link": { "type": "gretap-wireguard", "interface": "eth1", )" + first_key +
+                R"( }, "bridge": { "name": "eth0", "ports": ["eth2"] }, "lan": "10.1.0.0/24" },
+               "shop": { "link": { "type": "wireguard", "interface": "lan0", )" +
+                second_key + R"( }, "lan": "10.2.0.0/24", "forwarding": ["ipv4"] })"));
+
+        CHECK(cables(plan) ==
+              "cables\n"
+              "  host eth0 -- internet host mtu 1500\n"
+              "  hub wan -- internet hub mtu 1500\n"
+              "  pc.nat wan -- internet pc.nat mtu 1500\n"
+              "  pc eth3 -- pc.nat lan mtu 1500\n"
+              "  pc eth2 -- pc.lan eth0 mtu 1500\n"
+              "  pc lan0 -- pc.lan2 eth0 mtu 1500\n"
+              "  shop.nat wan -- internet shop.nat mtu 1500\n"
+              "  shop eth0 -- shop.nat lan mtu 1500\n"
+              "  shop lan1 -- shop.lan eth0 mtu 1500\n");
     }
 
     TEST_CASE("adding to an address carries over bytes") {
