@@ -21,7 +21,9 @@ bool is_permanent(const Attributes& attributes) {
     return lifetime.ifa_valid == for_ever && lifetime.ifa_prefered == for_ever;
 }
 
-std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& names) {
+/// nullopt: no address, or one with any of the `unwanted` flags.
+std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& names,
+                                      std::uint32_t unwanted) {
     if (message.nlmsg_type != RTM_NEWADDR) return std::nullopt;
     if (mnl_nlmsg_get_payload_len(&message) < sizeof(ifaddrmsg)) return std::nullopt;
     const auto& header = *static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
@@ -34,10 +36,24 @@ std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& 
     if (!own || link == names.end()) return std::nullopt;
 
     const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(header.ifa_flags);
+    if ((flags & unwanted) != 0) return std::nullopt;
     return Address{.link = link->second,
                    .prefix = IpPrefix::of(*own, header.ifa_prefixlen),
                    .permanent = is_permanent(attributes),
                    .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0};
+}
+
+Result<std::set<Address>> list_addresses(Socket& route, const LinkNames& names,
+                                         std::uint32_t unwanted) {
+    Message request{RTM_GETADDR, 0};
+    request.fixed_header<ifaddrmsg>();
+    const auto replies = route.dump(request, "list addresses");
+    if (!replies) return pass_on(replies);
+    std::set<Address> found;
+    replies->for_each([&](const nlmsghdr& message) {
+        if (const auto address = decode_address(message, names, unwanted)) found.insert(*address);
+    });
+    return found;
 }
 
 Result<Message> request_for(Socket& route, std::uint16_t type, const Address& address,
@@ -57,15 +73,15 @@ Result<Message> request_for(Socket& route, std::uint16_t type, const Address& ad
 }  // namespace
 
 Result<std::set<Address>> snapshot_addresses(Socket& route, const LinkNames& names) {
-    Message request{RTM_GETADDR, 0};
-    request.fixed_header<ifaddrmsg>();
-    const auto replies = route.dump(request, "list addresses");
-    if (!replies) return pass_on(replies);
-    std::set<Address> found;
-    replies->for_each([&](const nlmsghdr& message) {
-        if (const auto address = decode_address(message, names)) found.insert(*address);
-    });
-    return found;
+    return list_addresses(route, names, 0);
+}
+
+Result<std::set<Address>> usable_addresses() {
+    auto route = Socket::open(NETLINK_ROUTE);
+    if (!route) return pass_on(route);
+    const auto links = snapshot_links(*route);
+    if (!links) return pass_on(links);
+    return list_addresses(*route, links->names, IFA_F_TENTATIVE | IFA_F_DADFAILED);
 }
 
 Result<void> add_address(Socket& route, const Address& address, std::string_view doing) {

@@ -1,208 +1,201 @@
 #include "daemon/lab/lab_ping.hpp"
 
-#include "netlink/fd.hpp"
-#include "netlink/kernel.hpp"
-#include "netlink/namespaces.hpp"
+#include "daemon/lab/lab_echo.hpp"
+#include "netlink/addresses.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <deque>
+#include <map>
 #include <thread>
 
 namespace overlay::lab {
 namespace {
 
 using netlink::Namespace;
-using netlink::UniqueFd;
 using SteadyTime = std::chrono::steady_clock::time_point;
 
-constexpr std::uint32_t icmp_header_bytes = 8;
+/// How long one request waits for its answer.
+constexpr std::chrono::seconds patience{2};
+/// A question waits this long before it is asked again, so that one that fails at once (no route
+/// yet) does not spin.
+constexpr std::chrono::milliseconds pause{250};
+/// As long as what `ping` sends when it is told nothing: 56 bytes behind the headers.
+constexpr Mtu small_ipv4{84};
+constexpr Mtu small_ipv6{104};
 
 /// One question that is asked until it is answered.
 struct Question {
     std::string host;
-    Family family = Family::Ipv4;
-    std::string address;
-    std::optional<Mtu> full;   ///< nullopt: the small one
+    IpAddress address;
+    Mtu size;
     Answer* answer = nullptr;
 };
 
-struct Child {
-    pid_t pid = 0;
-    UniqueFd output;
-    std::string said;
-    Question question;
-};
+/// Asks questions all at once, over one socket per host and family.
+class Asker {
+  public:
+    Asker(const LabPlan& plan, const PingOptions& options, SteadyTime deadline)
+        : plan_{plan}, options_{options}, deadline_{deadline} {}
 
-std::vector<std::string> ping_arguments(const Question& question) {
-    std::vector<std::string> out = {
-        "ping", question.family == Family::Ipv4 ? "-4" : "-6", "-n", "-c", "1", "-W", "2"};
-    if (question.full) {
-        const std::uint32_t ip_header_bytes = question.family == Family::Ipv4 ? 20 : 40;
-        const std::uint32_t size = question.full->bytes() - ip_header_bytes - icmp_header_bytes;
-        out.insert(out.end(), {"-M", "do", "-s", std::to_string(size)});
+    Result<void> add(const Question& question) {
+        const auto key = std::pair{question.host, question.address.family()};
+        auto source = by_key_.find(key);
+        if (source == by_key_.end()) {
+            const auto there = Namespace::open(plan_.namespace_of(question.host));
+            if (!there) return pass_on(there);
+            auto socket = EchoSocket::open(*there, question.address.family());
+            if (!socket) return pass_on(socket);
+            sources_.push_back({std::move(*socket), {}});
+            source = by_key_.emplace(key, sources_.size() - 1).first;
+        }
+        Source& from = sources_[source->second];
+        OVERLAY_ASSERT(from.questions.size() < 65536);
+        waiting_.push_back({source->second, static_cast<std::uint16_t>(from.questions.size()), {}});
+        from.questions.push_back(question);
+        return {};
     }
-    out.push_back(question.address);
-    return out;
-}
 
-/// What a person wants to know out of ping's talk: the kernel's or a router's complaint.
-std::string reason_in(const std::string& said) {
-    std::size_t start = 0;
-    while (start < said.size()) {
-        const std::size_t end = std::min(said.find('\n', start), said.size());
-        const std::string line = said.substr(start, end - start);
-        start = end + 1;
-        const bool is_complaint = line.rfind("From ", 0) == 0 || line.rfind("ping: ", 0) == 0;
-        if (is_complaint) return line;
+    void run() {
+        while (!waiting_.empty() || !on_the_way_.empty()) {
+            give_up(std::chrono::steady_clock::now());
+            ask(std::chrono::steady_clock::now());
+            std::vector<pollfd> polls;
+            for (const Source& each : sources_) polls.push_back({each.socket.fd(), POLLIN, 0});
+            (void)::poll(polls.data(), polls.size(), 50);
+            for (std::size_t i = 0; i < polls.size(); ++i) {
+                if (polls[i].revents != 0 || sources_[i].socket.has_complaints()) listen(i);
+            }
+        }
     }
-    return "no answer";
-}
 
-Result<Child> start(const LabPlan& plan, Question question) {
-    const auto there = Namespace::open(plan.namespace_of(question.host));
-    if (!there) return pass_on(there);
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-        return fail(Error::Kind::Failed, "make a pipe", std::strerror(errno), errno);
+  private:
+    struct Source {
+        EchoSocket socket;
+        std::vector<Question> questions;  ///< by the sequence number of their requests
+    };
+    /// A question, by its source and sequence, and when it is next to be looked at.
+    struct Turn {
+        std::size_t source = 0;
+        std::uint16_t sequence = 0;
+        SteadyTime when;
+    };
+
+    Answer& answer_of(const Turn& turn) {
+        return *sources_[turn.source].questions[turn.sequence].answer;
     }
-    UniqueFd from_child{ends[0]};
-    const UniqueFd to_parent{ends[1]};
-    auto arguments = ping_arguments(question);
-    std::vector<char*> pointers;
-    for (std::string& each : arguments) pointers.push_back(each.data());
-    pointers.push_back(nullptr);
-    std::fflush(nullptr);
-    const pid_t pid = ::fork();
-    if (pid < 0) return fail(Error::Kind::Failed, "fork", std::strerror(errno), errno);
-    if (pid == 0) {
-        ::dup2(to_parent.get(), STDOUT_FILENO);
-        ::dup2(to_parent.get(), STDERR_FILENO);
-        ::setenv("LC_ALL", "C", 1);
-        if (there->enter()) ::execvp("ping", pointers.data());
-        std::fprintf(stderr, "ping: %s\n", std::strerror(errno));
-        ::_exit(127);
-    }
-    return Child{pid, std::move(from_child), "", std::move(question)};
-}
 
-/// True when the child has ended.
-bool read_some(Child& child) {
-    std::array<char, 2048> buffer{};
-    const ssize_t got = ::read(child.output.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) return false;
-    if (got > 0) child.said.append(buffer.data(), static_cast<std::size_t>(got));
-    return got <= 0;
-}
-
-void finish(const Child& child) {
-    int status = 0;
-    while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {}
-    Answer& answer = *child.question.answer;
-    answer.asked = true;
-    answer.ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    answer.reason = answer.ok ? "" : reason_in(child.said);
-}
-
-/// A question waits this long before it is asked again, so that one that fails at once (no route
-/// yet) does not spin.
-constexpr std::chrono::milliseconds pause{250};
-
-struct Waiting {
-    Question question;
-    SteadyTime not_before;
-};
-
-Result<void> ask(const LabPlan& plan, std::vector<Question> questions, const PingOptions& options,
-                 SteadyTime deadline) {
-    std::deque<Waiting> waiting;
-    for (Question& each : questions) waiting.push_back({std::move(each), SteadyTime{}});
-    std::vector<Child> children;
-    while (!waiting.empty() || !children.empty()) {
-        const SteadyTime now = std::chrono::steady_clock::now();
-        for (std::size_t left = waiting.size(); left > 0 && children.size() < options.at_once;
-             --left) {
-            Waiting next = std::move(waiting.front());
-            waiting.pop_front();
-            if (next.question.answer->asked && now >= deadline) continue;
-            if (now < next.not_before) {
-                waiting.push_back(std::move(next));
+    /// After the deadline, only what was never asked still is.
+    void ask(SteadyTime now) {
+        for (std::size_t left = waiting_.size(); left > 0; --left) {
+            if (on_the_way_.size() >= options_.at_once) return;
+            Turn next = waiting_.front();
+            waiting_.pop_front();
+            if (answer_of(next).asked && now >= deadline_) continue;
+            if (now < next.when) {
+                waiting_.push_back(next);
                 continue;
             }
-            auto child = start(plan, std::move(next.question));
-            if (!child) return pass_on(child);
-            children.push_back(std::move(*child));
-        }
-        std::vector<pollfd> polls;
-        for (const Child& child : children) polls.push_back({child.output.get(), POLLIN, 0});
-        (void)::poll(polls.data(), polls.size(), 50);
-        for (std::size_t i = polls.size(); i-- > 0;) {
-            if (polls[i].revents == 0 || !read_some(children[i])) continue;
-            finish(children[i]);
-            if (!children[i].question.answer->ok) {
-                waiting.push_back({children[i].question, std::chrono::steady_clock::now() + pause});
-            }
-            children.erase(children.begin() + static_cast<std::ptrdiff_t>(i));
+            Source& source = sources_[next.source];
+            const Question& question = source.questions[next.sequence];
+            question.answer->asked = true;
+            question.answer->reason = "no answer";
+            source.socket.ask(question.address, next.sequence, question.size);
+            next.when = now + patience;
+            on_the_way_.push_back(next);
         }
     }
-    return {};
+
+    void listen(std::size_t source) {
+        while (const auto heard = sources_[source].socket.hear()) {
+            const auto turn =
+                std::find_if(on_the_way_.begin(), on_the_way_.end(), [&](const Turn& each) {
+                    return each.source == source && each.sequence == heard->sequence;
+                });
+            if (turn == on_the_way_.end()) continue;  // a second answer, or one too late
+            Answer& answer = answer_of(*turn);
+            answer.ok = heard->complaint.empty();
+            answer.reason = heard->complaint;
+            if (!answer.ok) ask_later(*turn);
+            on_the_way_.erase(turn);
+        }
+    }
+
+    void give_up(SteadyTime now) {
+        while (!on_the_way_.empty() && on_the_way_.front().when <= now) {
+            ask_later(on_the_way_.front());
+            on_the_way_.pop_front();
+        }
+    }
+
+    void ask_later(Turn turn) {
+        turn.when = std::chrono::steady_clock::now() + pause;
+        waiting_.push_back(turn);
+    }
+
+    const LabPlan& plan_;
+    const PingOptions& options_;
+    SteadyTime deadline_;
+    std::vector<Source> sources_;
+    std::map<std::pair<std::string, Family>, std::size_t> by_key_;
+    std::deque<Turn> waiting_;
+    std::deque<Turn> on_the_way_;  ///< the one whose patience ends first in front
+};
+
+/// Two sockets for each of a thousand hosts are more than the usual limit of 1024 descriptors.
+void allow_many_sockets() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// The address that the host made itself from an advertised prefix; nullopt: none yet.
-Result<std::optional<std::string>> advertised_address(const LabPlan& plan, const std::string& host,
-                                                      const LabTarget& target) {
+/// The address of the target that the host answers to by now; "": none yet.
+Result<std::string> usable_address(const LabPlan& plan, const std::string& host,
+                                   const LabTarget& target) {
     const auto there = Namespace::open(plan.namespace_of(host));
     if (!there) return pass_on(there);
-    auto state = netlink::run_inside(*there, []() -> Result<KernelState> {
-        auto kernel = netlink::Kernel::open();
-        if (!kernel) return pass_on(kernel);
-        Secrets secrets;
-        return kernel->snapshot(secrets);
-    });
-    if (!state) return pass_on(state);
-    for (const Address& each : state->addresses) {
-        const bool is_it =
-            each.link == target.interface && target.prefix.contains(each.prefix.address());
-        if (is_it) return std::optional{text(each.prefix.address())};
+    const auto addresses = netlink::run_inside(*there, netlink::usable_addresses);
+    if (!addresses) return pass_on(addresses);
+    for (const Address& each : *addresses) {
+        const IpAddress& address = each.prefix.address();
+        const bool is_it = target.by_advertisement
+                               ? each.link == target.interface && target.prefix.contains(address)
+                               : address == target.prefix.address();
+        if (is_it) return text(address);
     }
-    return std::optional<std::string>{};
+    return std::string{};
 }
 
-/// Fills in what only the kernels know, as long as the deadline allows.
+/// Waits, as long as the deadline allows, for the addresses that only the kernels know, and for
+/// each to be its host's own: asked earlier, a router would send the question out on the address's
+/// link, and perhaps tell the asker of an MTU that it then remembers for minutes.
 Result<void> find_addresses(const LabPlan& plan, std::vector<PairResult>& results,
                             SteadyTime deadline) {
     std::map<std::pair<std::string, IpPrefix>, std::string> known;
     for (PairResult& each : results) {
         if (!each.pair.expected) continue;
-        if (!each.pair.target.by_advertisement) {
-            each.address = text(each.pair.target.prefix.address());
-            continue;
-        }
-        const auto key = std::pair{each.pair.to, each.pair.target.prefix};
+        const LabTarget& target = each.pair.target;
+        if (!target.by_advertisement) each.address = text(target.prefix.address());
+        if (each.pair.family == Family::Ipv4) continue;
+        const auto key = std::pair{each.pair.to, target.prefix};
         while (!known.contains(key)) {
-            auto found = advertised_address(plan, each.pair.to, each.pair.target);
+            auto found = usable_address(plan, each.pair.to, target);
             if (!found) return pass_on(found);
-            if (*found)
-                known[key] = **found;
-            else if (std::chrono::steady_clock::now() >= deadline)
-                known[key] = "";
+            if (!found->empty() || std::chrono::steady_clock::now() >= deadline)
+                known[key] = *found;
             else
                 std::this_thread::sleep_for(pause);
         }
-        each.address = known[key];
+        if (target.by_advertisement) each.address = known[key];
     }
     return {};
 }
 
-}   // namespace
+}  // namespace
 
 Result<std::vector<PairResult>> ping_pairs(const LabPlan& plan, std::vector<LabPair> pairs,
                                            const PingOptions& options) {
@@ -213,22 +206,24 @@ Result<std::vector<PairResult>> ping_pairs(const LabPlan& plan, std::vector<LabP
     if (auto found = find_addresses(plan, results, start_time + options.deadline / 2); !found) {
         return pass_on(found);
     }
-    std::vector<Question> questions;
+    allow_many_sockets();
+    Asker asker{plan, options, start_time + options.deadline};
     for (PairResult& each : results) {
         if (!each.pair.expected) continue;
+        const LabPair& pair = each.pair;
         if (each.address.empty()) {
-            const std::string reason = each.pair.to + " got no address by router advertisement";
+            const std::string reason = pair.to + " got no address by router advertisement";
             each.small = each.full = {true, false, reason};
             continue;
         }
-        const LabPair& pair = each.pair;
-        questions.push_back({pair.from, pair.family, each.address, {}, &each.small});
-        questions.push_back({pair.from, pair.family, each.address, pair.mtu, &each.full});
+        const IpAddress to = *IpAddress::parse(each.address);
+        const Mtu small = pair.family == Family::Ipv4 ? small_ipv4 : small_ipv6;
+        if (auto added = asker.add({pair.from, to, small, &each.small}); !added)
+            return pass_on(added);
+        if (auto added = asker.add({pair.from, to, pair.mtu, &each.full}); !added)
+            return pass_on(added);
     }
-    if (auto asked = ask(plan, std::move(questions), options, start_time + options.deadline);
-        !asked) {
-        return pass_on(asked);
-    }
+    asker.run();
     return results;
 }
 
@@ -238,4 +233,4 @@ bool all_answer(const std::vector<PairResult>& results) {
     });
 }
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

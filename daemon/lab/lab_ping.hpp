@@ -1,8 +1,7 @@
 #pragma once
-// Asks the kernel whether the pairs that should answer do: many `ping` children at a time, each
-// inside its host's namespace, asked again until they answer or the deadline is over (a bridge port
-// learns, a translation opens, WireGuard shakes hands). `ping` is Debian's, so that the judge is
-// not our own code.
+// Asks the kernels whether the pairs that should answer do: many requests on their way at a time,
+// each from inside its host's namespace, sent again until they are answered or the deadline is over
+// (a bridge port learns, a translation opens, WireGuard shakes hands).
 
 #include "daemon/lab/lab_reach.hpp"
 #include "topology/result.hpp"
@@ -16,19 +15,19 @@ namespace overlay::lab {
 struct Answer {
     bool asked = false;
     bool ok = false;
-    std::string reason;   ///< what ping said last, when not ok
+    std::string reason;  ///< what was heard last, when not ok
 };
 
 struct PairResult {
     LabPair pair;
-    std::string address;   ///< that was asked; "" when none was found
-    Answer small;          ///< 56 bytes
-    Answer full;           ///< exactly pair.mtu bytes of IP, not to be fragmented
+    std::string address;  ///< that was asked; "" when none was found
+    Answer small;         ///< 56 bytes
+    Answer full;          ///< exactly pair.mtu bytes of IP, not to be fragmented
 };
 
 struct PingOptions {
-    std::chrono::milliseconds deadline{30'000};   ///< for all of it
-    std::size_t at_once = 24;                     ///< children
+    std::chrono::milliseconds deadline{30'000};  ///< for all of it
+    std::size_t at_once = 128;                   ///< requests on their way
 };
 
 [[nodiscard]] Result<std::vector<PairResult>> ping_pairs(const LabPlan& plan,
@@ -43,4 +42,4 @@ enum class Marks { Plain, Colour };
                                Marks marks);
 [[nodiscard]] std::string to_json(const LabPlan& plan, const std::vector<PairResult>& results);
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

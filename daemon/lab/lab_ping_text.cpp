@@ -75,15 +75,33 @@ std::string failures(const std::vector<PairResult>& results) {
     return out;
 }
 
+/// How many of the reasons a person reads.
+constexpr std::size_t most_reasons = 12;
+
+/// One line per reason: a masqueraded site gives the same one for everybody who asks.
 std::string not_expected(const std::vector<PairResult>& results) {
-    // One line per reason: a masqueraded site gives the same one for everybody who asks.
-    std::map<std::string, std::size_t> reasons;
+    std::map<std::string, std::size_t> counts;
     for (const PairResult& each : results) {
-        if (!each.pair.expected) ++reasons[each.pair.reason];
+        if (!each.pair.expected) ++counts[each.pair.reason];
     }
-    std::string out;
-    for (const auto& [reason, count] : reasons) out += fmt::format("  {:>3}  {}\n", count, reason);
-    return out.empty() ? out : "not expected to answer, by the file (pairs, first reason):\n" + out;
+    if (counts.empty()) return "";
+    std::vector<std::pair<std::string, std::size_t>> reasons{counts.begin(), counts.end()};
+    std::stable_sort(reasons.begin(), reasons.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::string out = "not expected to answer, by the file (pairs, first reason):\n";
+    std::size_t rest = 0;
+    for (std::size_t i = 0; i < reasons.size(); ++i) {
+        const auto& [reason, count] = reasons[i];
+        if (i < most_reasons)
+            out += fmt::format("  {:>3}  {}\n", count, reason);
+        else
+            rest += count;
+    }
+    if (rest != 0) {
+        out += fmt::format("  {:>3}  for {} more reasons, which --json has\n", rest,
+                           reasons.size() - most_reasons);
+    }
+    return out;
 }
 
 }   // namespace

@@ -57,7 +57,7 @@ class Walk {
             }
             const WorldRoute* route = best_route(host, packet.destination);
             if (route == nullptr) {
-                return fmt::format("{} has no route to {}", packet.at, text(packet.destination));
+                return fmt::format("{} has no route to {}", packet.at, told(packet.destination));
             }
             if (auto problem = choose_source(host, *route, packet)) return problem;
             auto next = next_hop(host, *route, packet);
@@ -72,6 +72,17 @@ class Walk {
     }
 
   private:
+    /// As a person knows it: the stand-in for an address by advertisement is its prefix.
+    [[nodiscard]] std::string told(const IpAddress& address) const {
+        for (const auto& [name, host] : world_.hosts) {
+            for (const WorldAddress& each : host.addresses) {
+                const bool is_stand_in = each.target.by_advertisement && each.address == address;
+                if (is_stand_in) return text(each.target.prefix);
+            }
+        }
+        return text(address);
+    }
+
     static bool untranslate(Packet& packet) {
         if (!packet.is_reply || packet.translations.empty()) return false;
         const Translation& last = packet.translations.back();
@@ -157,7 +168,7 @@ class Walk {
             if (end.host != packet.at && proxies(end, wanted)) return NextHop{end.host, mtu};
         }
         return tl::unexpected<std::string>{
-            fmt::format("nobody on {} of {} is {}", text(route.device), packet.at, text(wanted))};
+            fmt::format("nobody on {} of {} is {}", text(route.device), packet.at, told(wanted))};
     }
 
     /// IPv4: a host answers ARP for any of its addresses (arp_ignore 0); IPv6: on the interface
@@ -188,7 +199,7 @@ class Walk {
         if (!peer) {
             return tl::unexpected<std::string>{fmt::format("no peer of {} on {} is allowed {}",
                                                            text(device), packet.at,
-                                                           text(packet.destination))};
+                                                           told(packet.destination))};
         }
         for (const auto& [name, host] : world_.hosts) {
             for (const auto& [its_device, its] : host.wireguard) {
@@ -196,7 +207,7 @@ class Walk {
                 const auto back = peer_for(its, *packet.source);
                 if (!back || *back != own.public_key) {
                     return tl::unexpected<std::string>{fmt::format(
-                        "{} does not let {} in from {}", name, text(*packet.source), packet.at)};
+                        "{} does not let {} in from {}", name, told(*packet.source), packet.at)};
                 }
                 const Mtu mtu =
                     std::min(world_.mtu_of({packet.at, device}), world_.mtu_of({name, its_device}));
