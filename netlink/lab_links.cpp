@@ -1,6 +1,7 @@
 #include "netlink/lab_links.hpp"
 
 #include "netlink/message.hpp"
+#include "netlink/nft_tables.hpp"
 #include "netlink/socket.hpp"
 
 #include <linux/if_link.h>
@@ -88,6 +89,8 @@ Result<void> create_veth(const VethEnd& near, const VethEnd& far, Mtu mtu) {
 }
 
 Result<void> install_nat(const IfName& out, const std::vector<PortForward>& forwards) {
+    // nft_ctx_new() ends the process where there is no such socket (libnftables 1.0.6, src/mnl.c).
+    if (const auto possible = open_netfilter_socket(); !possible) return pass_on(possible);
     const std::unique_ptr<nft_ctx, void (*)(nft_ctx*)> context{nft_ctx_new(NFT_CTX_DEFAULT),
                                                                &nft_ctx_free};
     if (!context) return fail(Error::Kind::Failed, "translate addresses", "no nftables context");

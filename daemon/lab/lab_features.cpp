@@ -27,6 +27,7 @@ struct Needs {
     std::map<std::string, Link> links;   ///< one of each kind, by its name for people
     std::map<std::string, FouPort> ports;
     bool nat = false;
+    bool bridge = false;
 };
 
 std::string link_feature(const Link& link) {
@@ -42,12 +43,17 @@ Needs needs_of(const LabPlan& plan, const Intents& intents) {
     Needs out;
     out.nat = std::any_of(plan.hosts.begin(), plan.hosts.end(),
                           [](const LabHost& host) { return host.nat.has_value(); });
+    out.bridge = std::any_of(plan.hosts.begin(), plan.hosts.end(),
+                             [](const LabHost& host) { return !host.bridges.empty(); });
     for (const auto& [node, intent] : intents) {
         out.modules.insert(intent.desired.modules.begin(), intent.desired.modules.end());
+        out.nat |= !intent.desired.tables.empty();
         for (const auto& [name, link] : intent.desired.links) {
             const bool is_tunnel = link.gretap || link.kind == LinkKind::Wireguard;
             if (!is_tunnel) continue;
             Link trial = link;
+            // Two nodes may have given one name to links of two kinds.
+            trial.name = IfName::from_kernel("trial" + std::to_string(out.links.size()));
             trial.alias.reset();
             trial.mtu.reset();
             // The trial namespace has no other link that it could hang on.
@@ -75,16 +81,29 @@ class Trial {
             // the kernel may load it by itself.
             (void)kernel_.execute(LoadModule{module}, none_);
         }
+        attempt_cable();
+        if (needs.bridge) {
+            Link bridge{.name = *IfName::parse("bridge"), .kind = LinkKind::Bridge};
+            attempt("bridges", CreateLink{bridge});
+        }
         for (const auto& [feature, port] : needs.ports) attempt(feature, AddFouPort{port});
         for (const auto& [feature, link] : needs.links) attempt(feature, CreateLink{link});
         if (needs.nat) {
             const auto done = netlink::install_nat(*IfName::parse("wan"), {});
-            if (!done) missing_.push_back("nftables NAT: " + done.error().reason);
+            if (!done) missing_.push_back("nftables: " + done.error().reason);
         }
         return std::move(missing_);
     }
 
   private:
+    void attempt_cable() {
+        const auto here = netlink::Namespace::current();
+        const auto done = here ? netlink::create_veth({*here, *IfName::parse("near")},
+                                                      {*here, *IfName::parse("far")}, Mtu{1500})
+                               : Result<void>{pass_on(here)};
+        if (!done) missing_.push_back("veth: " + done.error().reason);
+    }
+
     void attempt(const std::string& feature, const Step& step) {
         const auto done = kernel_.execute(step, none_);
         if (!done) missing_.push_back(fmt::format("{}: {}", feature, done.error().reason));

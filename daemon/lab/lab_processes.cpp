@@ -52,12 +52,6 @@ int wait_for(pid_t child) {
     return code_of(status);
 }
 
-/// Readable when the process has ended (Linux ≥ 5.3); unlike a number it never means another
-/// process.
-UniqueFd open_process(pid_t process) {
-    return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, process, 0))};
-}
-
 bool ends_within(const UniqueFd& process, int timeout_ms) {
     pollfd wait{process.get(), POLLIN, 0};
     return ::poll(&wait, 1, timeout_ms) > 0;
@@ -140,28 +134,31 @@ Result<LabProcess> start_daemon(const Daemon& daemon) {
     return LabProcess{child, daemon.host, executable_of(child)};
 }
 
-Result<void> end_process(const LabProcess& process, const std::string& name_space) {
+UniqueFd open_process(pid_t process) {
+    return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, process, 0))};
+}
+
+Result<void> end_process(const LabProcess& process, const std::function<bool()>& is_inside) {
     const UniqueFd handle = open_process(process.pid);
-    if (!handle) return {};   // long gone
     // The number may by now belong to somebody else: checked after the handle was taken, so that
     // the process which is checked is the one that is signalled.
-    const auto there = Namespace::open(name_space);
-    const bool is_ours =
-        there && there->holds(process.pid) && executable_of(process.pid) == process.executable;
-    if (!is_ours) return {};
+    const bool is_ours = handle && is_inside() && executable_of(process.pid) == process.executable;
+    return is_ours ? end(handle, process.pid) : Result<void>{};
+}
+
+Result<void> end(const UniqueFd& process, pid_t pid) {
+    const std::string doing = "end process " + std::to_string(pid);
     for (const int signal : {SIGTERM, SIGKILL}) {
-        if (::syscall(SYS_pidfd_send_signal, handle.get(), signal, nullptr, 0) != 0 &&
+        if (::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0) != 0 &&
             errno != ESRCH) {
-            return fail(Error::Kind::Failed, "end process " + std::to_string(process.pid),
-                        std::strerror(errno), errno);
+            return fail(Error::Kind::Failed, doing, std::strerror(errno), errno);
         }
-        if (ends_within(handle, end_ms)) {
-            (void)::waitpid(process.pid, nullptr, WNOHANG);   // ours only when `up` itself gave up
+        if (ends_within(process, end_ms)) {
+            (void)::waitpid(pid, nullptr, WNOHANG);  // ours only when `up` itself gave up
             return {};
         }
     }
-    return fail(Error::Kind::Failed, "end process " + std::to_string(process.pid),
-                "it does not end");
+    return fail(Error::Kind::Failed, doing, "it does not end");
 }
 
 int become(const std::string& name_space, const std::vector<std::string>& arguments) {

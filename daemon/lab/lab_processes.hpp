@@ -1,9 +1,9 @@
 #pragma once
 // Child processes inside the lab's namespaces: work of our own that must not move the caller
-// (apply), daemons that stay (radvd), and programs that answer (ping, `lab exec`). No shell
-// anywhere.
+// (apply), daemons that stay (radvd), and what `lab exec` was asked for. No shell anywhere.
 
 #include "daemon/lab/lab_state.hpp"
+#include "netlink/fd.hpp"
 #include "topology/result.hpp"
 
 #include <functional>
@@ -31,8 +31,16 @@ struct Daemon {
 };
 [[nodiscard]] Result<LabProcess> start_daemon(const Daemon& daemon);
 
-/// Ends the process if it still is the one that we started: same executable, same namespace.
-[[nodiscard]] Result<void> end_process(const LabProcess& process, const std::string& name_space);
+/// Ends the process if it still is the one that we started: same executable, and `is_inside`, which
+/// is asked when the number can no longer change its meaning.
+[[nodiscard]] Result<void> end_process(const LabProcess& process,
+                                       const std::function<bool()>& is_inside);
+
+/// Readable when the process has ended (Linux ≥ 5.3); unlike a number it never means another
+/// process. Empty when there is none.
+[[nodiscard]] netlink::UniqueFd open_process(pid_t process);
+/// Tells it to end, then makes it.
+[[nodiscard]] Result<void> end(const netlink::UniqueFd& process, pid_t pid);
 
 /// Replaces this process by the program, inside the namespace. Returns only when it could not
 /// start: the exit code that shells use, 126 or 127, with the reason on standard error.

@@ -24,6 +24,10 @@ LabRecord record_of(const Json& json) {
         record.processes.push_back({each.at("pid").get<pid_t>(), each.at("host").get<std::string>(),
                                     each.at("executable").get<std::string>()});
     }
+    if (const Json& holder = json.at("holder"); !holder.is_null()) {
+        record.holder = LabHolder{holder.at("pid").get<pid_t>(),
+                                  holder.at("user_namespace").get<std::uint64_t>()};
+    }
     return record;
 }
 
@@ -45,12 +49,20 @@ Result<std::optional<LabRecord>> LabState::load() const {
 
 Result<void> LabState::save(const LabRecord& record) const {
     if (auto made = io::make_directories(directory_.string(), 0755); !made) return made;
-    Json json = {{"network", record.network},       {"complete", record.complete},
-                 {"applied", record.applied},       {"source", record.source},
-                 {"namespaces", record.namespaces}, {"processes", Json::array()}};
+    Json json = {{"network", record.network},
+                 {"complete", record.complete},
+                 {"applied", record.applied},
+                 {"source", record.source},
+                 {"namespaces", record.namespaces},
+                 {"processes", Json::array()},
+                 {"holder", nullptr}};
     for (const LabProcess& each : record.processes) {
         json["processes"].push_back(
             {{"pid", each.pid}, {"host", each.host}, {"executable", each.executable}});
+    }
+    if (record.holder) {
+        json["holder"] = {{"pid", record.holder->pid},
+                          {"user_namespace", record.holder->user_namespace}};
     }
     return io::replace_file((directory_ / "lab.json").string(), json.dump(2) + "\n", 0644);
 }

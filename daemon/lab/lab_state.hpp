@@ -2,6 +2,7 @@
 // What a running lab is, on disk: written before the first namespace is made and after each process
 // is started, so that `lab down` finds everything, whatever happened in between.
 
+#include "daemon/lab/lab_holder.hpp"
 #include "daemon/lab/lab_plan.hpp"
 #include "topology/result.hpp"
 
@@ -27,6 +28,7 @@ struct LabRecord {
     std::string source;      ///< the file's bytes at `lab up`
     std::vector<std::string> namespaces;
     std::vector<LabProcess> processes;
+    std::optional<LabHolder> holder;  ///< of a lab that was not made by root
 };
 
 class LabState {

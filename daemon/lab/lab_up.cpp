@@ -6,6 +6,7 @@
 #include "daemon/lab/lab_processes.hpp"
 #include "daemon/lab/lab_radvd.hpp"
 #include "netlink/namespaces.hpp"
+#include "netlink/user_namespace.hpp"
 #include "topology/render.hpp"
 
 #include <fmt/format.h>
@@ -22,6 +23,7 @@ class Up {
     Result<void> run() {
         record_.network = request_.plan.network;
         record_.source = request_.source;
+        record_.holder = request_.holder;
         for (const LabHost& host : request_.plan.hosts) {
             record_.namespaces.push_back(request_.plan.namespace_of(host.name));
         }
@@ -130,10 +132,19 @@ Result<void> take_down(const LabState& state, const LabRecord& record) {
     const auto keep = [&](Result<void> done) {
         if (!done && first) first = std::move(done);
     };
+    const bool has_ended = record.holder && !is_alive(*record.holder);
     for (const LabProcess& process : record.processes) {
-        keep(end_process(process, namespace_of(record, process.host)));
+        keep(end_process(process, [&] {
+            // Without the holder its namespaces have no names any more.
+            if (has_ended) {
+                return netlink::user_namespace_of(process.pid) == record.holder->user_namespace;
+            }
+            const auto there = netlink::Namespace::open(namespace_of(record, process.host));
+            return there && there->holds(process.pid);
+        }));
     }
-    keep(remove_hosts(record.namespaces));
+    if (!has_ended) keep(remove_hosts(record.namespaces));
+    if (record.holder && first) keep(end_holder(*record.holder));
     // The record goes last: what could not be removed is still known to the next `lab down`.
     if (first) keep(state.remove());
     return first;

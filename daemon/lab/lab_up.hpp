@@ -10,6 +10,7 @@
 #include "topology/topology.hpp"
 
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace overlay::lab {
@@ -17,17 +18,19 @@ namespace overlay::lab {
 enum class Overlay { Apply, LeaveOut };
 
 struct UpRequest {
-    const Topology& topology;   ///< with the lab's keys
+    const Topology& topology;  ///< with the lab's keys
     const LabPlan& plan;
     const LabState& state;
-    std::string source;   ///< the file's bytes
+    std::string source;  ///< the file's bytes
     Overlay overlay = Overlay::Apply;
-    std::function<void(const std::string&)> progress;   ///< one line per thing done
+    std::optional<LabHolder> holder;                   ///< that we have joined
+    std::function<void(const std::string&)> progress;  ///< one line per thing done
 };
 
 [[nodiscard]] Result<void> bring_up(const UpRequest& request);
 
-/// Ends our processes, removes the namespaces and the record. What is gone already is no error.
+/// Ends our processes, removes the namespaces and the record. What is gone already is no error. Of
+/// a lab with a holder that is alive: to be called after join().
 [[nodiscard]] Result<void> take_down(const LabState& state, const LabRecord& record);
 
-}   // namespace overlay::lab
+}  // namespace overlay::lab

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include <unistd.h>
 
@@ -34,11 +35,19 @@ constexpr const char* usage =
     "routers\n"
     "and LAN hosts are network namespaces, named NETWORK.HOST. docs/lab.md has the picture.\n";
 
-constexpr const char* default_state = "/run/overlay/lab";
+/// Where nobody else writes, and which ends with the machine where the user has such a place.
+std::string default_state() {
+    const auto is_set = [](const char* value) { return value != nullptr && *value != '\0'; };
+    const char* const runtime = std::getenv("XDG_RUNTIME_DIR");
+    const char* const home = std::getenv("HOME");
+    if (::geteuid() != 0 && is_set(runtime)) return std::string{runtime} + "/overlay/lab";
+    if (::geteuid() != 0 && is_set(home)) return std::string{home} + "/.local/state/overlay/lab";
+    return "/run/overlay/lab";
+}
 
 void add_state_option(CommandLine& command) {
     command.options().add_options()(
-        "state", po::value<std::string>()->value_name("DIR")->default_value(default_state),
+        "state", po::value<std::string>()->value_name("DIR")->default_value(default_state()),
         "where the records of labs live");
 }
 
@@ -59,11 +68,15 @@ OrExit<Lab> open_lab(const CommandLine& command) {
     return Lab{std::move(checked), std::move(plan), std::move(state)};
 }
 
-std::optional<Exit> not_root() {
-    if (::geteuid() == 0) return std::nullopt;
-    complain(
-        "lab needs root: it makes network namespaces (hint: sudo, or unshare --map-root-user --net "
-        "--mount for labs without gretap-gue)");
+/// Root's power over the namespaces of a lab, or that of the user namespace which the lab is in.
+std::optional<Exit> gain_power(const Lab& lab, const std::optional<LabRecord>& record) {
+    if (record && record->holder && is_alive(*record->holder)) {
+        const auto joined = lab::join(*record->holder);
+        if (!joined) return complain(joined.error());
+    }
+    const bool is_of_root = record && !record->holder;
+    if (!is_of_root || ::geteuid() == 0) return std::nullopt;
+    complain(fmt::format("the lab of {} was made by root (hint: sudo)", lab.file.topology.network));
     return exit_refused;
 }
 
@@ -71,28 +84,61 @@ std::optional<Exit> not_root() {
 OrExit<LabRecord> running(const Lab& lab) {
     auto record = lab.state.load();
     if (!record) return complain(record.error());
+    if (const auto over = gain_power(lab, *record)) return *over;
+    const std::string& network = lab.file.topology.network;
     if (!*record || !(*record)->complete) {
-        return complain(fmt::format("the lab of {} is not up (hint: overlayctl lab up {})",
-                                    lab.file.topology.network, lab.file.name));
+        return complain(fmt::format("the lab of {} is not up (hint: overlayctl lab up {})", network,
+                                    lab.file.name));
+    }
+    if ((*record)->holder && !is_alive(*(*record)->holder)) {
+        return complain(fmt::format(
+            "the lab of {} has ended with the process that kept its namespaces (hint: overlayctl "
+            "lab down {})",
+            network, lab.file.name));
     }
     return std::move(**record);
 }
+
+/// The namespaces of a lab that is being made without root. They end with this, unless the lab is
+/// up.
+class Keeper {
+  public:
+    Keeper() = default;
+    Keeper(const Keeper&) = delete;
+    Keeper& operator=(const Keeper&) = delete;
+    ~Keeper() {
+        if (holder_ && !is_kept_) (void)lab::end_holder(*holder_);
+    }
+
+    Result<void> start() {
+        const bool is_inside = ::geteuid() == 0;  // of a lab that was cleared away just now
+        auto started = lab::start_holder();
+        if (!started) return pass_on(started);
+        holder_ = *started;
+        return is_inside ? Result<void>{} : lab::join(*holder_);
+    }
+    void keep() { is_kept_ = true; }
+    [[nodiscard]] const std::optional<lab::LabHolder>& holder() const { return holder_; }
+
+  private:
+    std::optional<lab::LabHolder> holder_;
+    bool is_kept_ = false;
+};
 
 // ---- up
 // -------------------------------------------------------------------------------------------
 
 /// The exit code when there is nothing to bring up; a lab that broke off is cleared away first.
-std::optional<Exit> already_up(const Lab& lab) {
-    const auto record = lab.state.load();
-    if (!record) return complain(record.error());
-    if (!*record) return std::nullopt;
-    if (!(*record)->complete) {
-        fmt::print("clearing away a lab that was not finished\n");
-        const auto cleared = lab::take_down(lab.state, **record);
+std::optional<Exit> already_up(const Lab& lab, const std::optional<LabRecord>& record) {
+    if (!record) return std::nullopt;
+    const bool has_ended = record->holder && !is_alive(*record->holder);
+    if (!record->complete || has_ended) {
+        fmt::print("clearing away a lab that {}\n", has_ended ? "has ended" : "was not finished");
+        const auto cleared = lab::take_down(lab.state, *record);
         if (!cleared) return complain(cleared.error());
         return std::nullopt;
     }
-    if ((*record)->source == lab.file.source) {
+    if (record->source == lab.file.source) {
         fmt::print("the lab of {} is up already\n", lab.file.topology.network);
         return exit_done;
     }
@@ -102,7 +148,7 @@ std::optional<Exit> already_up(const Lab& lab) {
                     lab.file.topology.network, lab.file.name));
 }
 
-std::optional<Exit> kernel_lacks(const Lab& lab, lab::Overlay overlay) {
+std::optional<Exit> kernel_lacks(const Lab& lab, lab::Overlay overlay, const Keeper& keeper) {
     const lab::Intents intents =
         overlay == lab::Overlay::Apply ? lab::compile_all(lab.file.topology) : lab::Intents{};
     const auto missing = lab::missing_features(lab.plan, intents);
@@ -110,6 +156,8 @@ std::optional<Exit> kernel_lacks(const Lab& lab, lab::Overlay overlay) {
     if (missing->empty()) return std::nullopt;
     std::string message = "this kernel lacks what the lab needs:";
     for (const std::string& each : *missing) message += "\n    " + each;
+    if (keeper.holder())
+        message += "\n    hint: root may have it: sudo overlayctl lab up " + lab.file.name;
     message +=
         "\n    hint: the same on Debian's kernel under QEMU: tests/kernel/run.sh -- overlayctl lab "
         "up " +
@@ -141,9 +189,19 @@ int up(const Arguments& arguments) {
     }
     const lab::Overlay overlay =
         command.has("underlay-only") ? lab::Overlay::LeaveOut : lab::Overlay::Apply;
-    if (const auto over = not_root()) return *over;
-    if (const auto over = already_up(lab)) return *over;
-    if (const auto over = kernel_lacks(lab, overlay)) return *over;
+    const bool is_root = ::geteuid() == 0;
+    const auto record = lab.state.load();
+    if (!record) return complain(record.error());
+    if (const auto over = gain_power(lab, *record)) return *over;
+    if (const auto over = already_up(lab, *record)) return *over;
+    Keeper keeper;
+    if (!is_root) {
+        if (const auto started = keeper.start(); !started) {
+            complain(started.error());
+            return exit_refused;
+        }
+    }
+    if (const auto over = kernel_lacks(lab, overlay, keeper)) return *over;
 
     lab::KeySource keys{{}, lab.state.keys()};
     if (command.has("keys")) keys.given = command.text_of("keys");
@@ -157,14 +215,15 @@ int up(const Arguments& arguments) {
         fmt::print("{}\n", line);
         std::fflush(stdout);
     };
-    const auto done =
-        lab::bring_up({*topology, lab.plan, lab.state, lab.file.source, overlay, say});
+    const auto done = lab::bring_up(
+        {*topology, lab.plan, lab.state, lab.file.source, overlay, keeper.holder(), say});
     if (!done) {
         // The keys, unless a record says that something could not be removed.
         const auto left = lab.state.load();
         if (left && !*left) (void)lab.state.remove();
         return complain(done.error());
     }
+    keeper.keep();
     fmt::print("the lab of {} is up: overlayctl lab ping {}\n", lab.file.topology.network,
                lab.file.name);
     return exit_done;
@@ -184,9 +243,9 @@ int down(const Arguments& arguments) {
     auto opened = open_lab(command);
     if (const Exit* over = std::get_if<Exit>(&opened)) return *over;
     const Lab& lab = std::get<Lab>(opened);
-    if (const auto over = not_root()) return *over;
     const auto record = lab.state.load();
     if (!record) return complain(record.error());
+    if (const auto over = gain_power(lab, *record)) return *over;
     if (!*record) {
         fmt::print("no lab of {} is up\n", lab.file.topology.network);
         return exit_done;
@@ -213,7 +272,6 @@ int exec(const Arguments& arguments) {
     auto opened = open_lab(command);
     if (const Exit* over = std::get_if<Exit>(&opened)) return *over;
     const Lab& lab = std::get<Lab>(opened);
-    if (const auto over = not_root()) return *over;
     const std::string host = command.text_of("HOST");
     if (lab.plan.find(host) == nullptr) {
         const auto names = lab.plan.host_names();
@@ -249,7 +307,6 @@ int ping(const Arguments& arguments) {
     auto opened = open_lab(command);
     if (const Exit* over = std::get_if<Exit>(&opened)) return *over;
     const Lab& lab = std::get<Lab>(opened);
-    if (const auto over = not_root()) return *over;
     const auto loaded = running(lab);
     if (const Exit* over = std::get_if<Exit>(&loaded)) return *over;
     const LabRecord& record = std::get<LabRecord>(loaded);
@@ -270,7 +327,7 @@ int ping(const Arguments& arguments) {
     return all_answer(*results) ? exit_done : exit_error;
 }
 
-}   // namespace
+}  // namespace
 
 int run_lab(const Arguments& arguments) {
     const std::string verb = arguments.empty() ? "" : arguments.front();
@@ -289,4 +346,4 @@ int run_lab(const Arguments& arguments) {
     return exit_error;
 }
 
-}   // namespace overlay
+}  // namespace overlay
