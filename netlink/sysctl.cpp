@@ -32,7 +32,8 @@ std::vector<std::string> keys_of(std::string_view interface) {
             conf_sysctl(Family::Ipv4, interface, "rp_filter"),
             conf_sysctl(Family::Ipv4, interface, "promote_secondaries"),
             conf_sysctl(Family::Ipv6, interface, "forwarding"),
-            conf_sysctl(Family::Ipv6, interface, "accept_ra")};
+            conf_sysctl(Family::Ipv6, interface, "accept_ra"),
+            conf_sysctl(Family::Ipv6, interface, "disable_ipv6")};
 }
 
 }  // namespace

@@ -33,6 +33,8 @@ NodeIntent Compiler::run() {
     node_.is_hub ? hub_wireguard() : spoke_wireguard();
     routed_networks();
     if (node_.exit && node_.exit->value) exit_through_hub();
+    else
+        keep_way_to_bridged_hub();
     sysctls();
     add_firewall(topology_, node_, out_);
     modules();
@@ -89,6 +91,8 @@ void Compiler::bridge() {
         const auto& uplink = *node_.underlay.interface;
         borrow_port(uplink.value, uplink.at, here("underlay.interface"));
         out_.uplink_move = UplinkMove{uplink.value, link.name};
+        origin(SetSysctl{conf_sysctl(Family::Ipv6, uplink.value.str(), "disable_ipv6"), {}, {}, {}},
+               node_.underlay.in_bridge.at, here("underlay.in_bridge"));
     }
 }
 

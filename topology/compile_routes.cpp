@@ -119,16 +119,30 @@ void Compiler::exit_through_hub() {
             route(value, at, here("exit"));
         }
     }
-    for (const LinkSpec& each : node_.links) {
-        const auto hub = hub_underlay_address(topology_, each);
-        OVERLAY_ASSERT(hub);
-        PinnedHost pin{*hub, {}, {}, {at, here("exit")}};
-        if (node_.underlay.interface) pin.device = node_.underlay.interface->value;
-        for (const auto& gateway : node_.underlay.gateways) {
-            if (gateway.value.family() == hub->family()) pin.gateway = gateway.value;
-        }
-        out_.pinned.push_back(pin);
+    for (const LinkSpec& each : node_.links) pin_hub(each, at, here("exit"));
+}
+
+/// Where the hub's uplink is in the bridge, the provider's router advertises the hub's own network
+/// to all: a spoke would take the hub's underlay address for a neighbour behind the tunnel.
+void Compiler::keep_way_to_bridged_hub() {
+    if (node_.is_hub || !topology_.hub.underlay.in_bridge.value) return;
+    for (const LinkSpec& link : node_.links) {
+        const bool is_ethernet = link.type.value != LinkType::Wireguard;
+        if (!is_ethernet || underlay_family(topology_, link) != Family::Ipv6) continue;
+        pin_hub(link, link.at, link_path(node_, link));
     }
+}
+
+/// The hub's underlay address stays on the way that it is on without us.
+void Compiler::pin_hub(const LinkSpec& link, Span at, std::string path) {
+    const auto hub = hub_underlay_address(topology_, link);
+    OVERLAY_ASSERT(hub);
+    PinnedHost pin{*hub, {}, {}, {at, std::move(path)}};
+    if (node_.underlay.interface) pin.device = node_.underlay.interface->value;
+    for (const auto& gateway : node_.underlay.gateways) {
+        if (gateway.value.family() == hub->family()) pin.gateway = gateway.value;
+    }
+    out_.pinned.push_back(pin);
 }
 
 std::optional<std::pair<IpAddress, IfName>> Compiler::exit_by_wireguard(const LinkSpec& link,

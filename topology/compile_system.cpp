@@ -47,8 +47,6 @@ void Compiler::sysctls() {
 void Compiler::accept_ra(Span at) {
     if (!node_.underlay.accept_ra.value) return;
     if (out_.uplink_move) {
-        sysctl(conf_sysctl(Family::Ipv6, out_.uplink_move->uplink.str(), "accept_ra"), "0", at,
-               here("underlay.in_bridge"));
         sysctl(conf_sysctl(Family::Ipv6, out_.uplink_move->bridge.str(), "accept_ra"), "2", at,
                here("underlay.in_bridge"));
         return;

@@ -63,6 +63,8 @@ class Compiler {
     [[nodiscard]] std::optional<std::pair<IpAddress, IfName>> hub_on_our_ethernet(
         Family family) const;
     void exit_through_hub();
+    void keep_way_to_bridged_hub();
+    void pin_hub(const LinkSpec& link, Span at, std::string path);
     [[nodiscard]] std::optional<std::pair<IpAddress, IfName>> exit_by_wireguard(
         const LinkSpec& link, Family family) const;
 

@@ -13,26 +13,6 @@
 
 namespace overlay {
 
-namespace {
-
-/// Proto "kernel": connected routes come and go with their addresses (rtnetlink.h, RTPROT_KERNEL).
-constexpr std::uint8_t protocol_kernel = 2;
-constexpr std::uint8_t protocol_ra = 9;
-
-const Route* default_route(const KernelState& found, Family family, const IfName& device) {
-    const Route* best = nullptr;
-    for (const Route& route : found.routes) {
-        const bool is_default =
-            route.destination.length() == 0 && route.destination.family() == family;
-        if (!is_default || !route.gateway || route.table != 254) continue;
-        if (!device.empty() && route.device != device) continue;
-        if (best == nullptr || route.metric < best->metric) best = &route;
-    }
-    return best;
-}
-
-}  // namespace
-
 std::string_view text(Impact impact) {
     switch (impact) {
         case Impact::Live: return "live";
@@ -96,6 +76,24 @@ Plan Planner::run() {
     return std::move(plan_);
 }
 
+/// The way out that is not ours: a tunnel's hub may advertise itself, too.
+const Route* Planner::default_route(Family family, const IfName& device) const {
+    const auto rank = [](const Route& route) {
+        return std::pair{route.metric, route.protocol == protocol_ra};
+    };
+    const Route* best = nullptr;
+    for (const Route& route : found_.routes) {
+        const bool is_default =
+            route.destination.length() == 0 && route.destination.family() == family;
+        if (!is_default || !route.gateway || route.table != 254) continue;
+        if (!device.empty() && route.device != device) continue;
+        const Link* link = found_link(route.device);
+        if (link != nullptr && is_ours(*link)) continue;
+        if (best == nullptr || rank(route) < rank(*best)) best = &route;
+    }
+    return best;
+}
+
 /// A pinned host's gateway comes from the file, else from a pin that we made before, else from the
 /// default route that is found.
 void Planner::resolve_pins() {
@@ -107,7 +105,7 @@ void Planner::resolve_pins() {
             std::find_if(ledger_.routes.begin(), ledger_.routes.end(),
                          [&](const Route& r) { return r.destination == route.destination; });
         if (!route.gateway || route.device.empty()) {
-            const Route* from = default_route(found_, pin.host.family(), pin.device);
+            const Route* from = default_route(pin.host.family(), pin.device);
             if (made != ledger_.routes.end()) from = &*made;
             if (from == nullptr) {
                 refuse(AddRoute{route}, "no default route to keep the hub's underlay address on",
@@ -133,6 +131,11 @@ void Planner::resolve_uplink_move() {
     if (!intent_.uplink_move) return;
     const auto& [uplink, bridge] = *intent_.uplink_move;
     if (const Link* link = found_link(uplink)) desired_.links[bridge].mac = link->mac;
+    // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until
+    // the last moment, go with this; the bridge learns them anew.
+    const std::string no_ipv6 = conf_sysctl(Family::Ipv6, uplink.str(), "disable_ipv6");
+    if (found_.sysctls.contains(no_ipv6))
+        desired_.sysctls.insert_or_assign(no_ipv6, std::string{'1'});
     Ledger& after = plan_.ledger_after;
     for (const Address& address : found_.addresses) {
         if (address.link != uplink || address.prefix.address().is_link_local()) continue;

@@ -13,10 +13,6 @@ namespace overlay {
 
 namespace {
 
-// Routes that come and go with addresses and advertisements (Linux rtnetlink.h, RTPROT_*).
-constexpr std::uint8_t protocol_kernel = 2;
-constexpr std::uint8_t protocol_ra = 9;
-
 /// Parents first: a bridge before its ports, WireGuard before the gretap inside it.
 int rank(LinkKind kind) {
     switch (kind) {

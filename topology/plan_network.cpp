@@ -9,6 +9,21 @@
 
 namespace overlay {
 
+namespace {
+
+/// The route that keeps the hub outside the tunnel stands before those that lead everything into
+/// it, and goes after them: else the tunnel's own packets enter the tunnel for a moment, and the
+/// kernel remembers the MTU of that way for ten minutes (net.ipv4.route.mtu_expires).
+std::vector<Route> narrowest_first(const std::set<Route>& routes) {
+    std::vector<Route> out{routes.begin(), routes.end()};
+    std::stable_sort(out.begin(), out.end(), [](const Route& a, const Route& b) {
+        return a.destination.length() > b.destination.length();
+    });
+    return out;
+}
+
+}  // namespace
+
 void Planner::addresses() {
     Ledger& after = plan_.ledger_after;
     for (const Address& desired : desired_.addresses) {
@@ -100,7 +115,7 @@ void Planner::routes() {
                              const Route& b) {  // what the kernel takes for one route
         return a.destination == b.destination && a.table == b.table && a.metric == b.metric;
     };
-    for (const Route& desired : desired_.routes) {
+    for (const Route& desired : narrowest_first(desired_.routes)) {
         const bool device_stays = survives(desired.device);
         if (device_stays && found_.routes.contains(desired)) {
             if (desired.protocol == route_protocol) after.routes.insert(desired);
@@ -124,7 +139,9 @@ void Planner::routes() {
         add(Phase::Routes, AddRoute{desired}, Action::Add, Impact::Live);
         if (desired.protocol == route_protocol) after.routes.insert(desired);
     }
-    for (const Route& found : found_.routes) {
+    const std::vector<Route> narrow_to_wide = narrowest_first(found_.routes);
+    for (auto each = narrow_to_wide.rbegin(); each != narrow_to_wide.rend(); ++each) {
+        const Route& found = *each;
         if (found.protocol != route_protocol || desired_.routes.contains(found)) continue;
         const Link* device = found_link(found.device);
         const bool ours = ledger_.routes.contains(found) || (device != nullptr && is_ours(*device));

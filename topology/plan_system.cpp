@@ -83,6 +83,7 @@ std::optional<ConfKey> parse_conf(const std::string& key) {
 constexpr const char* accept_redirects = "net.ipv4.conf.all.accept_redirects";
 
 bool is_accept_ra(const std::string& key) { return key.ends_with(".accept_ra"); }
+bool is_no_ipv6(const std::string& key) { return key.ends_with(".disable_ipv6"); }
 
 }  // namespace
 
@@ -126,6 +127,7 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
     }
     const Phase phase = fresh               ? Phase::Attributes
                         : is_accept_ra(key) ? Phase::AcceptRa
+                        : is_no_ipv6(key)   ? Phase::Up  // its addresses have moved by then
                                             : Phase::Sysctls;
     add(phase, SetSysctl{key, now, value, std::move(cascade)}, Action::Change, Impact::Live);
 }
@@ -190,8 +192,10 @@ void Planner::restore_sysctls() {
             if (side.cause != key || now == found_.sysctls.end()) continue;
             step.cascade.push_back({other, now->second, side.before});
         }
-        add(is_accept_ra(key) ? Phase::RestoreAcceptRa : Phase::RestoreSysctls, std::move(step),
-            Action::Change, Impact::Flap, "former value");
+        const Phase phase = is_accept_ra(key) ? Phase::RestoreAcceptRa
+                            : is_no_ipv6(key) ? Phase::RemoveLinks  // before addresses come back
+                                              : Phase::RestoreSysctls;
+        add(phase, std::move(step), Action::Change, Impact::Flap, "former value");
     }
 }
 

@@ -6,6 +6,10 @@
 
 namespace overlay {
 
+// Routes that come and go with addresses and advertisements (Linux rtnetlink.h, RTPROT_*).
+inline constexpr std::uint8_t protocol_kernel = 2;
+inline constexpr std::uint8_t protocol_ra = 9;
+
 class Planner {
   public:
     Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger);
@@ -55,6 +59,7 @@ class Planner {
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
 
     // plan.cpp
+    [[nodiscard]] const Route* default_route(Family family, const IfName& device) const;
     void resolve_pins();
     void resolve_uplink_move();
     void count_foreign();

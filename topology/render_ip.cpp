@@ -394,6 +394,9 @@ class Script {
                 version, quote(move.uplink));
             line("    ip {} route add $route dev {}\ndone", version, quote(move.bridge));
         }
+        // With what the uplink learnt by router advertisement: the bridge learns it anew.
+        line("sysctl -w {}",
+             quote(conf_sysctl(Family::Ipv6, move.uplink.str(), "disable_ipv6") + "=1"));
     }
 
     /// What the file leaves open comes from the default route that is there now.

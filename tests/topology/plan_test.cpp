@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -252,6 +253,89 @@ TEST_SUITE("plan") {
         story.down();
 
         CHECK(story.kernel.state.sysctls["net.ipv6.conf.eth0.accept_ra"] == "0");
+    }
+
+    TEST_CASE("an uplink in the bridge speaks no IPv6: what it learnt by advertisement goes") {
+        Story story{example("vultr.json"), "vultr"};
+        add_link(story.kernel.state, "enp1s0", LinkKind::Other);
+        const std::string no_ipv6 = "net.ipv6.conf.enp1s0.disable_ipv6";
+        story.kernel.state.sysctls[no_ipv6] = "0";
+        const IfName uplink = IfName::from_kernel("enp1s0");
+        const Address stated{uplink, *IpPrefix::parse("2001:db8:7::5/64"), true, false};
+        story.kernel.state.addresses.insert(stated);
+        const auto place = [&](const Plan& plan, const Step& wanted) {
+            const auto step = std::find_if(
+                plan.steps.begin(), plan.steps.end(),
+                [&](const PlannedStep& each) { return describe(each.step) == describe(wanted); });
+            REQUIRE(step != plan.steps.end());
+            return step - plan.steps.begin();
+        };
+
+        const Plan there = story.plan_now();
+        story.apply();
+        const std::string with_the_move = story.kernel.state.sysctls.at(no_ipv6);
+        CHECK(story.plan_now().is_empty());
+        story.intent = NodeIntent{.network = story.intent.network};
+        const Plan back = story.plan_now();
+
+        CHECK(place(there, RemoveAddress{stated}) < place(there, SetSysctl{no_ipv6, "0", "1", {}}));
+        CHECK(with_the_move == "1");
+        CHECK(place(back, SetSysctl{no_ipv6, "1", "0", {}}) < place(back, AddAddress{stated}));
+    }
+
+    TEST_CASE("the way to the hub stands before, and goes after, the routes into the tunnel") {
+        Story story{example("exit.json"), "site"};
+        add_link(story.kernel.state, "wan", LinkKind::Other);
+        const auto places = [](const Plan& plan, const char* verb) {
+            std::string out;
+            for (const PlannedStep& each : plan.steps) {
+                for (const char* to : {"203.0.113.30/32", "0.0.0.0/1", "128.0.0.0/1"}) {
+                    const std::string step = describe(each.step);
+                    if (step.starts_with(verb + std::string{" route "} + to))
+                        out += std::string{to} + " ";
+                }
+            }
+            return out;
+        };
+
+        const Plan there = story.plan_now();
+        story.apply();
+        story.intent = NodeIntent{.network = story.intent.network};
+        const Plan back = story.plan_now();
+
+        CHECK(places(there, "add") == "203.0.113.30/32 0.0.0.0/1 128.0.0.0/1 ");
+        CHECK(places(back, "remove") == "128.0.0.0/1 0.0.0.0/1 203.0.113.30/32 ");
+    }
+
+    TEST_CASE(
+        "a hub in its own bridge stays on the spoke's underlay, not on the tunnel's default") {
+        Topology topology = example("vultr.json");
+        topology.hub.underlay.addresses = {{*IpAddress::parse("2001:db8:aa::20"), {}}};
+        Story story{topology, "laptop"};
+        const Route by_uplink{.destination = *IpPrefix::parse("::/0"),
+                              .gateway = IpAddress::parse("fe80::7"),
+                              .device = IfName::from_kernel("eth0"),
+                              .metric = 1024,
+                              .protocol = 3};
+        story.kernel.state.routes.insert(by_uplink);
+        story.apply();
+        Route by_tunnel = by_uplink;
+        by_tunnel.device =
+            spoke_interface(topology, topology.spokes[0], topology.spokes[0].links[0]);
+        by_tunnel.gateway = IpAddress::parse("fe80::8");
+        by_tunnel.metric = 512;
+        by_tunnel.protocol = 9;
+        story.kernel.state.routes.insert(by_tunnel);
+        const Route pin{.destination = *IpPrefix::parse("2001:db8:aa::20/128"),
+                        .gateway = by_uplink.gateway,
+                        .device = by_uplink.device,
+                        .metric = 1024,
+                        .protocol = route_protocol};
+
+        CHECK(story.kernel.state.routes.contains(pin));
+        CHECK(story.plan_now().is_empty());
+        story.ledger.routes.clear();  // as if made just now
+        CHECK(story.plan_now().is_empty());
     }
 
     TEST_CASE("an address that a borrowed bridge had before us survives down") {
