@@ -74,9 +74,12 @@ Result<SecretBytes> read_key_file(const std::string& path) {
     if (auto checked = check_owner(fd.get(), path); !checked) return pass_on(checked);
     std::array<char, 128> buffer{};
     const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
-    std::string_view text{buffer.data(), n > 0 ? static_cast<std::size_t>(n) : 0};
+    if (n < 0) return fail(io::system_error("read " + path, errno));
+    if (n == 0) return fail(Error::Kind::Invalid, "read " + path, "empty");
+    std::string_view text{buffer.data(), static_cast<std::size_t>(n)};
+    const bool is_whole = text.size() < buffer.size();
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-    auto bytes = text.size() == key_text_bytes ? base64_decode(text) : std::nullopt;
+    auto bytes = is_whole && text.size() == key_text_bytes ? base64_decode(text) : std::nullopt;
     OPENSSL_cleanse(buffer.data(), buffer.size());
     if (!bytes || bytes->size() != 32) {
         return fail(Error::Kind::Invalid, "read " + path,
@@ -85,6 +88,9 @@ Result<SecretBytes> read_key_file(const std::string& path) {
     SecretBytes out{};
     std::memcpy(out.data(), bytes->data(), out.size());
     OPENSSL_cleanse(bytes->data(), bytes->size());
+    if (out == SecretBytes{}) {  // what WireGuard takes for "none"
+        return fail(Error::Kind::Invalid, "read " + path, "a key of zeros is none");
+    }
     return out;
 }
 
