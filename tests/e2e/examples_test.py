@@ -12,20 +12,12 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from machine_view import machine   # noqa: E402
 from story import main, overlayctl, root, run, story   # noqa: E402
 
 given_keys = root / "tests/support/keys"   # of the examples; git keeps no mode 0600
 patience = 300     # seconds for one command: an emulated processor on a loaded machine
 slowest_up = 180   # what `lab up` of the 20-spoke company may take there
-
-
-def world():
-    """What must be the same before and after."""
-    return {
-        "namespaces": sorted(run("ip", "netns", "list").out.splitlines()),
-        "links": sorted(link["ifname"] for link in run("ip", "-j", "link").json()),
-        "daemons": run("pgrep", "-a", "radvd", code=None).out,
-    }
 
 
 def content_of(file):
@@ -76,7 +68,7 @@ class Lab:
 
 
 def bring_up(s, name):
-    before = world()
+    before = machine()
     lab = Lab(s, name)
     run(overlayctl, "validate", lab.file)
     s.at_end(lambda: lab("down", code=None))
@@ -98,7 +90,7 @@ def bring_up(s, name):
     again_seconds = time.monotonic() - began
 
     lab("down")
-    s.equal(world(), before, "namespaces, links and daemons after down")
+    s.equal(machine(), before, "namespaces, links and daemons after down")
     s.check(up_seconds <= slowest_up, f"up took {up_seconds:.0f} s\n{up.out}")
     print(f"   {name}: {len(lab.nodes)} nodes, up {up_seconds:.0f} s; {len(pairs)} pairs answer, whole, "
           f"{lab.seconds['ping']:.0f} s; second apply on each {again_seconds:.0f} s, 0 writes; "

@@ -7,11 +7,16 @@ are missing.
 """
 
 import json
+import os
 import pathlib
+import shutil
+import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from story import Skip, main, overlayctl, root, run, story   # noqa: E402
+from kernel_view import fallback_devices   # noqa: E402
+from machine_view import machine   # noqa: E402
+from story import Skip, main, overlayctl, root, run, story, wait_until   # noqa: E402
 
 home = root / "examples/home.json"
 patience = 240   # seconds; an emulated processor, a sanitized program, a loaded machine
@@ -34,15 +39,6 @@ def up(s, file, *words):
     return result
 
 
-def world():
-    """What must be the same before and after."""
-    return {
-        "namespaces": sorted(run("ip", "netns", "list").out.splitlines()),
-        "links": sorted(link["ifname"] for link in run("ip", "-j", "link").json()),
-        "daemons": run("pgrep", "-a", "radvd", code=None).out,
-    }
-
-
 def answers(s, file):
     """lab ping's JSON: {(from, to, family): pair}."""
     result = lab(s, "ping", file, "--json", "--timeout", "90", code=None)
@@ -58,7 +54,8 @@ def _(s):
     s.equal(expected, sorted([
         "home home.lan ipv4", "home host ipv4", "home linode ipv4", "home.lan home ipv4",
         "home.lan host ipv4", "home.lan linode ipv4", "host linode ipv4", "linode host ipv4",
-        "office host ipv4", "office linode ipv4"]), "the pairs that should answer")
+        "macbook host ipv4", "macbook linode ipv4", "office host ipv4", "office linode ipv4",
+        "yichen host ipv4", "yichen linode ipv4"]), "the pairs that should answer")
     s.equal(result.code, 0, f"exit code of\n{result}\n")
     s.check(all(each["full_mtu_answers"] and each["mtu"] == 1500
                 for each in pairs.values() if each["expected"]), f"1500 bytes pass: {result}")
@@ -74,12 +71,12 @@ def _(s):
 
 @story("up and down leave nothing behind, and both can be said twice")
 def _(s):
-    before = world()
+    before = machine()
     up(s, home, "--underlay-only")
     again = lab(s, "up", home, "--underlay-only")
     s.equal(again.out, "the lab of home is up already\n", "what a second up says")
     s.equal(lab(s, "down", home).out, "the lab of home is gone\n", "what down says")
-    s.equal(world(), before, "namespaces, links and daemons")
+    s.equal(machine(), before, "namespaces, links and daemons")
     s.equal(list((s.folder / "labs").iterdir()), [], "records")
     s.equal(lab(s, "down", home).out, "no lab of home is up\n", "what a second down says")
 
@@ -97,12 +94,12 @@ def _(s):
 def _(s):
     run("ip", "netns", "add", "home.linode")
     s.at_end(lambda: run("ip", "netns", "delete", "home.linode", code=None))
-    before = world()
+    before = machine()
     refused = lab(s, "up", home, "--underlay-only", code=1)
     s.contains(refused.err, "a network namespace home.linode exists already", "what up says")
-    s.equal(world(), before, "namespaces, links and daemons")
+    s.equal(machine(), before, "namespaces, links and daemons")
     lab(s, "down", home)
-    s.equal(world(), before, "namespaces, links and daemons after down")
+    s.equal(machine(), before, "namespaces, links and daemons after down")
 
 
 @story("exec runs in the host: its links in /sys, its exit code; unknown hosts are told the names")
@@ -115,24 +112,39 @@ def _(s):
     unknown = lab(s, "exec", home, "homes", "--", "true", code=1)
     s.equal(unknown.err.splitlines()[-1],
             'overlayctl: "homes" is no host of this lab, did you mean "home"?; its hosts are: '
-            "internet host linode home home.nat home.lan office office.nat", "what exec says")
+            "internet host linode home home.nat home.lan macbook macbook.nat office office.nat yichen "
+            "yichen.nat", "what exec says")
+
+
+def without_modules(s, *names):
+    """For the rest of the story, this kernel neither has these nor can load any."""
+    def is_gone():
+        run("modprobe", "-r", "-q", "-a", *names, code=None)
+        return not any(pathlib.Path("/sys/module", name, "initstate").exists() for name in names)
+    wait_until(is_gone, f"{' '.join(names)} are unloaded", 30, 0.5)   # a lab's last devices go late
+    run("modprobe", "-q", "-a", "veth", "bridge", "nft_masq", "nft_nat", "nft_chain_nat", code=None)
+    modules = pathlib.Path("/lib/modules", os.uname().release)
+    if modules.exists():
+        empty = s.folder / "no-modules"
+        empty.mkdir()
+        run("mount", "--bind", empty, modules)
+        s.at_end(lambda: run("umount", modules))
 
 
 @story("what the kernel lacks is named, with the way to a kernel that has it")
 def _(s):
-    result = lab(s, "up", home, code=None)
-    s.at_end(lambda: lab(s, "down", home, code=None))
-    if result.code == 0:
-        raise Skip("this kernel has everything")
-    s.equal(result.code, 6, f"exit code of\n{result}\n")
+    without_modules(s, "wireguard", "ip_gre", "ip6_gre", "gre", "fou6", "fou")
+    before = machine()
+    result = lab(s, "up", home, code=6)
     for feature in ("FOU ports over ipv4: ", "gretap with GUE encapsulation: ", "wireguard: "):
         s.contains(result.err, feature, "what up says")
     s.contains(result.err, "tests/kernel/run.sh", "the hint")
+    s.equal(machine(), before, "namespaces, links and daemons")
 
 
 @story("the blog's network: every pair that should answers, IPv4, IPv6 and full MTU")
 def _(s):
-    before = world()
+    before = machine()
     up(s, home)
     result, pairs = answers(s, home)
     for a, b, family in [("linode", "home", "ipv4"), ("linode", "home.lan", "ipv4"),
@@ -146,7 +158,69 @@ def _(s):
     s.equal(json.dumps(failed, indent=2), "[]", "the pairs that do not answer")
     s.equal(result.code, 0, "exit code")
     lab(s, "down", home)
-    s.equal(world(), before, "namespaces, links and daemons")
+    s.equal(machine(), before, "namespaces, links and daemons")
+
+
+class User:
+    """Somebody who is not root, with a folder, our program, and the examples."""
+
+    def __init__(self, s):
+        self.folder = s.folder / "home"
+        self.folder.mkdir()
+        s.folder.chmod(0o755)
+        os.chown(self.folder, 1000, 1000)
+        for file in (overlayctl, *(root / "examples").glob("*.json")):
+            shutil.copy(file, s.folder)   # readable, wherever ours are
+        self.program, self.files = s.folder / pathlib.Path(overlayctl).name, s.folder
+        s.at_end(lambda: run("pkill", "-KILL", "-U", "1000", code=None))
+
+    def lab(self, verb, example, *words, code=0):
+        return run("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", self.program, "lab",
+                   verb, self.files / example, *words, code=code, timeout=patience, cwd="/",
+                   env={"HOME": str(self.folder), "XDG_RUNTIME_DIR": ""})
+
+    def processes(self):
+        return run("pgrep", "-l", "-U", "1000", code=None).out
+
+
+@story("somebody who is not root has labs in namespaces of their own, with WireGuard, gretap, NAT")
+def _(s):
+    def seen_by_root():
+        return {what: value for what, value in machine().items() if what != "daemons"}
+    before, user = seen_by_root(), User(s)
+    for example in ("layer3.json", "vultr.json"):
+        made = user.lab("up", example, code=None)
+        if made.code == 6 and "user namespace" in made.err:
+            raise Skip(made.err.strip())
+        s.equal(made.code, 0, f"exit code of\n{made}\n")
+        s.contains(user.lab("up", example).out, "is up already", "what a second up says")
+        s.equal(seen_by_root(), before, "what root sees of it")
+        result = user.lab("ping", example, "--timeout", "90", code=None)
+        s.equal(result.code, 0, f"exit code of\n{result}\n")
+    told = user.lab("exec", "layer3.json", "workshop", "--", "sh", "-c", "id -u; ls /sys/class/net")
+    s.equal([word for word in told.out.split() if word not in fallback_devices],
+            ["0", "br-lan", "eth0", "lo", "wg-server"], "root there, and its links")
+    for example in ("layer3.json", "vultr.json"):
+        s.contains(user.lab("down", example).out, "is gone", "what down says")
+    s.equal(user.processes(), "", "processes after down")
+    s.equal(list(user.folder.glob(".local/state/overlay/lab/*")), [], "records")
+
+
+@story("what only root can have is named to others, and a lab that died is cleared away")
+def _(s):
+    user = User(s)
+    refused = user.lab("up", "home.json", code=6)
+    s.contains(refused.err, "FOU ports over ipv4: ", "what up says")
+    s.contains(refused.err, "sudo overlayctl lab up", "the hint")
+    s.equal(user.processes(), "", "processes after it")
+    user.lab("up", "vultr.json", "--underlay-only")
+    record = json.loads((user.folder / ".local/state/overlay/lab/vultr/lab.json").read_text())
+    os.kill(record["holder"]["pid"], signal.SIGKILL)
+    wait_until(lambda: "overlay-lab" not in user.processes(), "the holder is gone")
+    s.contains(user.lab("ping", "vultr.json", code=1).err, "has ended", "what ping says")
+    s.contains(user.lab("up", "vultr.json", "--underlay-only").out, "clearing away", "what up says")
+    user.lab("down", "vultr.json")
+    s.equal(user.processes(), "", "processes after down")
 
 
 main()

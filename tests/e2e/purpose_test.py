@@ -208,11 +208,11 @@ def _(s):
     network.apply()
     wait_until(lambda: run_inside(network["workshop"], "ping", "-c", "1", "-W", "2", pc4,
                                   code=None).code == 0, "the sites see each other", 30)
-    server = network["pc"].start(
-        "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=eth0",
-        "--dhcp-range=192.168.88.100,192.168.88.150,255.255.0.0", "--dhcp-authoritative", "--no-ping",
-        f"--dhcp-leasefile={s.folder}/leases", "--log-dhcp", "--user=root")
-    server.wait_for_output("DHCP, IP range")
+    leases = s.file("leases", "")
+    settings = s.file("udhcpd.conf", f"""start 192.168.88.100\nend 192.168.88.150\ninterface eth0
+        option subnet 255.255.0.0\nlease_file {leases}\npidfile {s.folder}/udhcpd.pid\n""")
+    server = network["pc"].start("busybox", "udhcpd", "-f", "-a", "100", settings)
+    server.wait_for_output("started")
 
     local, remote = lease(s, network, "home", "br-lan"), lease(s, network, "workshop", "eth0")
     network.apply(all_off)

@@ -3,6 +3,7 @@
 kept on disk, or visible to others."""
 
 import base64
+import os
 import pathlib
 import sys
 
@@ -80,7 +81,7 @@ def _(s):
                 s.check(spelling not in text, f"a secret appears in {what}")
 
 
-@story("a key file that others can read, a link, a directory, a wrong key: refused, nothing changed")
+@story("a key file that others can read, a link, no file, no key, a wrong key: refused, nothing changed")
 def _(s):
     private, public = key()
     other_private, other_public = key()
@@ -89,12 +90,13 @@ def _(s):
     file = topology(s, public, other_public)
     secret_file(s, "psk.key", run("wg", "genpsk").out.strip())
     path = s.folder / "hub.key"
+    links = hub.ip_json("link")   # with what an earlier story's modules put into each namespace
 
     def refused(part):
         result = hub.run(overlayctl, "apply", str(file), "--node", "hub", *where, code=3)
         s.contains(result.err, part, "what it says")
         s.contains(result.err, f"{file}:", "the place")
-        s.equal([link["ifname"] for link in hub.ip_json("link")], ["lo"], "links")
+        s.equal(hub.ip_json("link"), links, "links")
 
     refused("No such file or directory")
     path.write_text(private + "\n")
@@ -109,10 +111,23 @@ def _(s):
     path.mkdir(mode=0o700)
     refused("not a regular file")
     path.rmdir()
+    os.mkfifo(path, 0o600)   # whoever opens it for reading waits for a writer
+    refused("not a regular file")
+    path.unlink()
+    for text in ("", private[:-1], "not a key", f"{private}\n{private}", private + "\n" * 100 + "more",
+                 "A" * 43 + "=", private * 100_000):
+        path.write_text(text)
+        path.chmod(0o600)
+        refused("empty" if not text else "a key of zeros" if text[0] == "A" else "not one line of base64")
+    preshared = s.folder / "psk.key"
+    path.write_text(private + "\n")
+    preshared.chmod(0o644)
+    refused(f"{preshared}: others can read it (mode 0644)")
+    preshared.chmod(0o600)
     secret_file(s, "hub.key", other_private)
     refused(f"has the public key {other_public}, the file states {public}")
-    secret_file(s, "hub.key", "not a key")
-    refused("not one line of base64 for 32 bytes")
+    os.chown(path, 1000, 1000)
+    refused("owned by uid 1000, neither root nor you")
 
 
 main()
