@@ -29,6 +29,8 @@ fdb show
 vlan show
 END
 echo @wireguard; wg show all dump 2>/dev/null || :
+echo @queues; tc -j qdisc show
+echo @neighbours; ip -j neigh show nud permanent
 echo @nft; [ ! -e /sys/module/nf_tables ] || nft -j list ruleset
 echo @offloads; ethtool -k '*' 2>/dev/null || :
 echo @files; grep -s . /proc/net/udp /proc/net/udp6 SYSCTLS || :
@@ -212,6 +214,8 @@ def view(site, every=False):
         "fdb": in_order(steady([e for e in of_bridges if "mac" in e and is_configured(e)])),
         "vlans": in_order(steady([e for e in of_bridges if "vlans" in e])),
         "wireguard": peers(parts["wireguard"]),
+        "queues": in_order(steady([each for each in json.loads(parts["queues"] or "[]")])),
+        "neighbours": in_order(steady(json.loads(parts["neighbours"] or "[]"))),
         "nft": nft_objects(parts["nft"]),
         "offloads": offloads(parts["offloads"]),
         "udp": sockets,
@@ -223,7 +227,8 @@ def without_fallbacks(found):
     for part in ("links", "offloads"):
         found[part] = {name: each for name, each in found[part].items()
                        if name not in fallback_devices}
-    for part, key in (("addresses", "dev"), ("routes", "dev"), ("fdb", "ifname"), ("vlans", "ifname")):
+    for part, key in (("queues", "dev"), ("neighbours", "dev"), ("addresses", "dev"),
+                      ("routes", "dev"), ("fdb", "ifname"), ("vlans", "ifname")):
         found[part] = [each for each in found[part] if each.get(key) not in fallback_devices]
     found["sysctls"] = {key: value for key, value in found["sysctls"].items()
                         if not fallback_devices & set(key.split("/"))}
