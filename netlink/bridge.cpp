@@ -1,5 +1,6 @@
 #include "netlink/bridge.hpp"
 
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 
 #include <array>
@@ -56,8 +57,14 @@ void put_bridge_port(Message& request, const BridgePort& port) {
     for (const auto& [type, flag] : port_flags) request.put_u8(type, port.*flag ? 1 : 0);
 }
 
+void put_port_state(Message& request, const BridgePort& port) {
+    request.put_u8(IFLA_BRPORT_STATE, port.blocked ? BR_STATE_DISABLED : BR_STATE_FORWARDING);
+}
+
 BridgePort decode_bridge_port(const Attributes& data) {
     BridgePort port;
+    const auto state = data.u8(IFLA_BRPORT_STATE);
+    port.blocked = state && *state != BR_STATE_FORWARDING;
     for (const auto& [type, flag] : port_flags) {
         if (const auto value = data.u8(type)) port.*flag = *value != 0;
     }

@@ -115,11 +115,16 @@ Message request_for(std::uint32_t index) {
     return request;
 }
 
-Message port_request(std::uint32_t index, const BridgePort& port) {
-    Message request = request_for(index);
+Message port_request(const FoundLink& found, const BridgePort& port) {
+    Message request = request_for(found.index);
+    const bool sets_state =
+        found.link.up == true && found.link.port && found.link.port->blocked != port.blocked;
     request.nest(IFLA_LINKINFO, [&] {
         request.put_string(IFLA_INFO_SLAVE_KIND, "bridge");
-        request.nest(IFLA_INFO_SLAVE_DATA, [&] { put_bridge_port(request, port); });
+        request.nest(IFLA_INFO_SLAVE_DATA, [&] {
+            put_bridge_port(request, port);
+            if (sets_state) put_port_state(request, port);
+        });
     });
     return request;
 }
@@ -208,6 +213,16 @@ Message change_request(const FoundLink& found, const Link& to, std::uint32_t dev
     return request;
 }
 
+/// A port that is down, of a bridge that is down or under STP, is not blocked by anybody's hand.
+void judge_blocked(std::map<IfName, Link>& links) {
+    for (auto& [name, link] : links) {
+        if (!link.port || !link.port->blocked || !link.master) continue;
+        const auto bridge = links.find(*link.master);
+        link.port->blocked = link.up == true && bridge != links.end() && bridge->second.up == true &&
+                             bridge->second.bridge && bridge->second.bridge->stp == false;
+    }
+}
+
 }  // namespace
 
 Result<FoundLinks> snapshot_links(Socket& route) {
@@ -230,6 +245,7 @@ Result<FoundLinks> snapshot_links(Socket& route) {
             found.alternative_names.emplace(other, link.name);
         found.links.emplace(link.name, std::move(link));
     });
+    judge_blocked(found.links);
     return found;
 }
 
@@ -316,7 +332,7 @@ Result<void> change_link(Socket& route, const Link& to, std::string_view doing) 
         if (!cleared) return cleared;
     }
     if (to.port) {
-        Message request = port_request(found->index, *to.port);
+        Message request = port_request(*found, *to.port);
         if (const auto changed = route.change(request, doing); !changed) return changed;
     }
     if (!asks_for_more_than_a_port(to)) return {};

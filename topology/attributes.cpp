@@ -106,6 +106,7 @@ void list_port(Lister& list, const BridgePort& a, const BridgePort& b) {
     both("neigh_suppress", &BridgePort::neighbour_suppression);
     both("isolated", &BridgePort::isolated);
     both("locked", &BridgePort::locked);
+    both("blocked", &BridgePort::blocked);
 }
 
 void list_link(Lister& list, const Link& a, const Link& b) {
@@ -177,8 +178,8 @@ void list_wireguard(Lister& list, const WireguardDevice& a, const WireguardDevic
 std::string route_text(const Route& route) {
     std::string out = route.gateway ? "via " + text(*route.gateway) + " " : "";
     if (route.type != RouteType::Unicast) out = fmt::format("{} ", text(route.type));
-    out += fmt::format("dev {} table {} metric {} proto {}", route.device.str(), route.table,
-                       route.metric, route.protocol);
+    if (!route.device.empty()) out += fmt::format("dev {} ", route.device.str());
+    out += fmt::format("table {} metric {} proto {}", route.table, route.metric, route.protocol);
     if (route.source) out += " src " + text(*route.source);
     if (route.on_link) out += " onlink";
     for (const auto& [name, value] : route.metrics) out += fmt::format(" {} {}", name, value);

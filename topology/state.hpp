@@ -89,6 +89,7 @@ struct BridgePort {
     bool neighbour_suppression = false;
     bool isolated = false;
     bool locked = false;
+    bool blocked = false;   ///< not forwarding, though up and without spanning tree: `state` by hand
     friend bool operator==(const BridgePort&, const BridgePort&) = default;
 };
 

@@ -62,6 +62,7 @@ void read(const At& at, BridgePort& out) {
     object.required("neigh_suppress", out.neighbour_suppression);
     object.required("isolated", out.isolated);
     object.required("locked", out.locked);
+    object.required("blocked", out.blocked);
     object.finish();
 }
 

@@ -77,7 +77,8 @@ Json port_json(const BridgePort& port) {
                 {"mcast_to_unicast", port.multicast_to_unicast},
                 {"neigh_suppress", port.neighbour_suppression},
                 {"isolated", port.isolated},
-                {"locked", port.locked}};
+                {"locked", port.locked},
+                {"blocked", port.blocked}};
 }
 
 Json link_json(const Link& link) {

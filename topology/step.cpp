@@ -57,7 +57,8 @@ std::string object_of(const Step& step) {
         return fmt::format("address {} on {}", text(a.prefix), a.link.str());
     };
     const auto route = [](const Route& r) {
-        return fmt::format("route {} dev {}", text(r.destination), r.device.str());
+        const std::string to = fmt::format("route {}", text(r.destination));
+        return r.device.empty() ? to : fmt::format("{} dev {}", to, r.device.str());
     };
     return std::visit(
         Overloaded{

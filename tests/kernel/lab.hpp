@@ -54,6 +54,7 @@ inline std::string differences(const KernelState& left, const KernelState& right
     compare(left.tables, right.tables, "tables");
     compare(left.all_tables, right.all_tables, "all_tables");
     compare(left.udp_sockets, right.udp_sockets, "udp_sockets");
+    compare(left.alternative_names, right.alternative_names, "alternative_names");
     return parts;
 }
 

@@ -98,6 +98,78 @@ TEST_CASE("an empty alias clears the mark") {
     });
 }
 
+TEST_CASE("a port's flags change together and change back") {
+    Lab lab;
+    lab.load({"ip_gre", "fou"});
+    lab.execute(CreateLink{bridge("br0")});
+    lab.execute(CreateLink{gretap_over_gue("gt0")});
+    lab.execute(ChangeLink{{.name = if_name("gt0"), .master = IfName{}},
+                           {.name = if_name("gt0"), .master = if_name("br0")}});
+    CHECK(lab.link("gt0").port == BridgePort{});
+    const BridgePort other{.hairpin = true,
+                           .learning = false,
+                           .flood = false,
+                           .multicast_flood = false,
+                           .broadcast_flood = false,
+                           .isolated = true};
+    for (const char* name : {"br0", "gt0"}) {
+        lab.execute(ChangeLink{{.name = if_name(name), .up = false}, {.name = if_name(name), .up = true}});
+    }
+    CHECK(lab.link("gt0").port == BridgePort{});
+    const BridgePort blocked{.blocked = true};
+    lab.there_and_back(ChangeLink{{.name = if_name("gt0"), .port = BridgePort{}},
+                                  {.name = if_name("gt0"), .port = blocked}}, [&] {
+        CHECK(lab.link("gt0").port == blocked);
+    });
+
+    lab.there_and_back(ChangeLink{{.name = if_name("gt0"), .port = BridgePort{}},
+                                  {.name = if_name("gt0"), .port = other}}, [&] {
+        CHECK(lab.link("gt0").port == other);
+        const auto judged = json_of({"bridge", "-j", "-d", "link", "show", "dev", "gt0"}).at(0);
+        CHECK(judged["hairpin"] == true);
+        CHECK(judged["learning"] == false);
+        CHECK(judged["flood"] == false);
+        CHECK(judged["mcast_flood"] == false);
+        CHECK(judged["bcast_flood"] == false);
+        CHECK(judged["isolated"] == true);
+    });
+}
+
+TEST_CASE("a link gets another name and its old one back") {
+    Lab lab;
+    lab.execute(CreateLink{bridge("br0")});
+
+    lab.there_and_back(RenameLink{if_name("br0"), if_name("br1")}, [&] {
+        CHECK(ip_link("br1")["ifalias"] == "overlay:test:bridge");
+        CHECK(lab.refusal(RenameLink{if_name("br0"), if_name("br2")}).kind == Error::Kind::NotFound);
+        CHECK(lab.refusal(RenameLink{if_name("br1"), if_name("lo")}).kind == Error::Kind::Conflict);
+    });
+}
+
+TEST_CASE("alternative names are found, but those that no link could have") {
+    Lab lab;
+    (void)output_of({"ip", "link", "add", "d0", "type", "dummy"});
+    for (const auto* other : {"br0", "a-name-longer-than-any-link-has"})
+        (void)output_of({"ip", "link", "property", "add", "dev", "d0", "altname", other});
+
+    CHECK(lab.snapshot().alternative_names ==
+          std::map<IfName, IfName>{{if_name("br0"), if_name("d0")}});
+}
+
+TEST_CASE("a tunnel that was moved to another namespace is still in the way, and the hint says so") {
+    Lab lab;
+    lab.load({"ip_gre", "fou"});
+    lab.execute(CreateLink{gretap_over_gue("gt0")});
+    (void)output_of({"ip", "netns", "add", "elsewhere"});
+    (void)output_of({"ip", "link", "set", "gt0", "netns", "elsewhere"});
+
+    const Error error = lab.refusal(CreateLink{gretap_over_gue("gt1")});
+
+    (void)output_of({"ip", "netns", "del", "elsewhere"});
+    CHECK(error.kind == Error::Kind::Conflict);
+    CHECK(error.hint.find("another network namespace") != std::string::npos);
+}
+
 TEST_CASE("a link goes up and down") {
     Lab lab;
     lab.execute(CreateLink{bridge("br0")});

@@ -71,6 +71,34 @@ TEST_SUITE("addresses on a kernel") {
         }));
     }
 
+    TEST_CASE("what an address has besides comes back with it") {
+        Lab lab;
+        add_uplink();
+        const auto address_of = [&](const char* words) {
+            const auto all = lab.snapshot().addresses;
+            const auto found = std::ranges::find_if(
+                all, [&](const Address& a) { return a.prefix == prefix(words); });
+            REQUIRE(found != all.end());
+            return *found;
+        };
+        const auto said = [] { return json_of({"ip", "-j", "address", "show", "dev", "u0"}); };
+        for (const char* words :
+             {"10.0.0.1/24 brd 10.0.0.255 label u0:1 metric 50 scope link",
+              "10.0.0.1/24 peer 10.0.9.0/24", "10.0.0.1/24 valid_lft 9000 preferred_lft 8000"}) {
+            CAPTURE(words);
+            (void)output_of({"sh", "-c", std::string{"ip address add dev u0 "} + words});
+            const auto before = said();
+            const Address found = address_of("10.0.0.1/24");
+
+            lab.execute(RemoveAddress{found});
+            CHECK(said() != before);
+            lab.execute(AddAddress{found});
+
+            CHECK(said() == before);
+            lab.execute(RemoveAddress{found});
+        }
+    }
+
     TEST_CASE(
         "refused: an address on a missing link, an address twice, an address that is not there") {
         Lab lab;
@@ -129,6 +157,45 @@ TEST_SUITE("routes on a kernel") {
                       (wanted.gateway ? text(*wanted.gateway) : ""));
                 CHECK(judged[0].value("metric", 0U) == wanted.metric);
                 CHECK(judged[0]["protocol"] == std::to_string(wanted.protocol));
+            });
+        }
+    }
+
+    TEST_CASE("what a route has besides is read, written and removed with it") {
+        Lab lab;
+        add_uplink();
+        const Route plain{.destination = prefix("10.0.0.0/8"), .device = if_name("u0")};
+        const auto with = [&](auto change) {
+            Route other = plain;
+            change(other);
+            return other;
+        };
+        const std::vector<std::pair<Route, const char*>> rows{
+            {with([](Route& r) { r.metrics = {{"mtu", 1000}, {"advmss", 900}}; }),
+             "10.0.0.0/8 dev u0 proto 79 scope link mtu 1000 advmss 900"},
+            {with([](Route& r) { r.metrics = {{"lock", 4}, {"mtu", 1000}}; }),
+             "10.0.0.0/8 dev u0 proto 79 scope link mtu lock 1000"},
+            {with([](Route& r) { r.source = ip("192.0.2.1"); }),
+             "10.0.0.0/8 dev u0 proto 79 scope link src 192.0.2.1"},
+            {with([](Route& r) {
+                 r.gateway = ip("203.0.113.1");
+                 r.on_link = true;
+             }),
+             "10.0.0.0/8 via 203.0.113.1 dev u0 proto 79 onlink"},
+            {with([](Route& r) {
+                 r.type = RouteType::Blackhole;
+                 r.device = IfName{};
+             }),
+             "blackhole 10.0.0.0/8 proto 79"}};
+
+        for (const auto& [wanted, said] : rows) {
+            CAPTURE(said);
+            lab.there_and_back(AddRoute{wanted}, [&] {
+                CHECK(lab.snapshot().routes.contains(wanted));
+                const std::string judged = output_of({"ip", "-N", "route", "show", "10.0.0.0/8"});
+                std::string words = judged.substr(0, judged.find_last_not_of(" \n") + 1);
+                while (words.find("  ") != std::string::npos) words.erase(words.find("  "), 1);
+                CHECK(words == said);
             });
         }
     }

@@ -29,6 +29,23 @@ ip route add 10.204.0.0/24 via 10.201.0.9 metric 7 table 100; ip -6 route add fd
 ip route add blackhole 10.205.0.0/16
 ip rule add from 10.201.0.0/24 lookup 100 priority 5000; ip -6 rule add fwmark 3 lookup 100
 modprobe fou; ip fou add port 7777 gue; ip fou add port 7778 ipproto 47
+ip link add gue-other type gretap local 203.0.113.1 remote 198.51.100.96 key 10 ttl 9 \
+  encap gue encap-sport 7777 encap-dport 7777
+ip link add six-other type ip6gretap local 2001:db8:ff::1 remote 2001:db8:fe::99 key 11
+ip link add bond-other type bond mode active-backup; ip link add dum-bond type dummy
+ip link set dum-bond master bond-other; ip link set bond-other up; ip link set dum-bond up
+ip link add link dum-other name dum-other.7 type vlan id 7; ip addr add 10.206.0.1/24 brd + dev dum-other.7
+ip link add link dum-other name mac-other type macvlan mode bridge
+ip link add vrf-other type vrf table 200; ip link set vrf-other up; ip link add dum-vrf type dummy
+ip link set dum-vrf master vrf-other up; ip addr add 10.207.0.1/24 dev dum-vrf
+ip tuntap add tap-other mode tap; ip link set tap-other master docker0 up
+ip link property add dev dum-other altname other-name
+ip addr add 10.201.2.1/24 brd + dev dum-other label dum-other:x; ip addr add 10.201.3.1 peer 10.201.3.2 dev dum-other
+ip route add 10.208.0.0/16 nexthop via 10.201.0.9 nexthop via 10.201.0.8 weight 3
+ip route add 10.209.0.0/16 via 10.201.0.9 mtu lock 1300 src 10.201.0.2
+ip neigh add 10.201.0.9 lladdr 02:00:00:00:0f:09 nud permanent dev dum-other
+bridge fdb add 02:00:00:00:0f:0a dev vm0 master static; bridge link set dev vm0 isolated on
+tc qdisc add dev dum-other root fq_codel limit 500; ethtool -K dum-other tso off >/dev/null
 """
 
 firewall = """
@@ -47,6 +64,9 @@ add chain bridge theirs passing { type filter hook forward priority 0; }
 add rule bridge theirs passing ether type arp accept
 add table netdev theirs
 add chain netdev theirs arriving { type filter hook ingress device dum-other priority 0; }
+add table ip6 theirs
+add chain ip6 theirs early { type filter hook prerouting priority -500; }
+add rule ip6 theirs early meta mark set 7
 add table inet overlay
 add chain inet overlay passing { type filter hook forward priority 0; }
 """
@@ -91,8 +111,8 @@ def foreign(view, network, fou_ports=(), udp_ports=(), borrowed=()):
     out["routes"] = [each for each in out["routes"]
                      if each.get("dev") not in gone and each.get("type") != "anycast"]
     out["fou"] = [each for each in out["fou"] if each["port"] not in fou_ports]
-    for part in ("fdb", "vlans"):
-        out[part] = [each for each in out[part] if each["ifname"] not in gone]
+    for part, key in (("fdb", "ifname"), ("vlans", "ifname"), ("queues", "dev"), ("neighbours", "dev")):
+        out[part] = [each for each in out[part] if each[key] not in gone]
     out["wireguard"] = {name: each for name, each in out["wireguard"].items() if name not in own}
     table = f"overlay_{network}"
     out["nft"]["objects"] = [each for each in out["nft"]["objects"] if not any(

@@ -64,6 +64,17 @@ def link(name, words, *attributes):
             {f"link {name}": set(attributes)})
 
 
+def port(words, attribute):
+    return (f"gt-site: bridge link: {words}", f"bridge link set dev gt-site {words}",
+            {"link gt-site": {attribute}})
+
+
+def renamed(name, *others):
+    """By hand it must be down for that, and what hangs on it goes then."""
+    return (f"{name} renamed", f"ip link set {name} down; ip link set {name} name mine; "
+            "ip link set mine up", {f"link {name}": ANY, **{other: ANY for other in others}})
+
+
 def sysctl(key, value):
     path = "/proc/sys/" + key.replace(".", "/")
     return (f"{key} {value}", f"echo {value} >{path}", {f"sysctl {key}": {"value"}})
@@ -121,6 +132,25 @@ links = [
     link("gt-site", "alias ''", "alias"),
     link("gt-site", "nomaster", "master"),
     link("gt-site", "master br-other", "master"),
+    port("isolated on", "isolated"),
+    port("hairpin on", "hairpin"),
+    port("learning off", "learning"),
+    port("flood off", "flood"),
+    port("mcast_flood off", "mcast_flood"),
+    port("bcast_flood off", "bcast_flood"),
+    port("neigh_suppress on", "neigh_suppress"),
+    port("guard on", "guard"),
+    port("root_block on", "root_block"),
+    port("locked on", "locked"),
+    port("state 0", "blocked"),
+    renamed("gt-site"),
+    renamed("br-hub", "address 2001:db8:1::1/64 on br-hub"),
+    renamed("wg-drift", "route 172.20.0.0/24 dev wg-drift"),
+    ("gt-site and gt-six have swapped names", "for l in gt-site gt-six; do ip link set $l down; done; "
+     "ip link set gt-site name aside; ip link set gt-six name gt-site; ip link set aside name gt-six; "
+     "for l in gt-site gt-six; do ip link set $l up; done", {"link gt-site": ANY, "link gt-six": ANY}),
+    ("gt-site renamed, its alias gone", "ip link set gt-site down; ip link set gt-site name mine; "
+     "ip link set mine alias ''; ip link set mine up", {"link gt-site": ANY}),
     link("br-hub", "mtu 1400", "mtu"),
     link("br-hub", "address 02:00:00:00:00:77", "mac"),
     link("br-hub", "alias mine", "alias"),
@@ -168,6 +198,16 @@ addresses = [
     ("a route's metric", "ip route del 172.20.0.0/24 dev wg-drift; "
      "ip route add 172.20.0.0/24 dev wg-drift metric 50 proto 79",
      {"route 172.20.0.0/24 dev wg-drift": ANY}),
+    ("a route's MTU", "ip route change 172.20.0.0/24 dev wg-drift proto 79 mtu 1000",
+     {"route 172.20.0.0/24 dev wg-drift": {"route"}}),
+    ("a route's source", "ip route change 172.20.0.0/24 dev wg-drift proto 79 src 10.9.0.1",
+     {"route 172.20.0.0/24 dev wg-drift": {"route"}}),
+    ("a route's protocol", "ip route change 172.20.0.0/24 dev wg-drift",
+     {"route 172.20.0.0/24 dev wg-drift": {"route"}}),
+    ("a route made a blackhole", "ip route replace blackhole 172.20.0.0/24",
+     {"route 172.20.0.0/24 dev wg-drift": ANY, "route 172.20.0.0/24": ANY}),
+    ("a route by another way", "ip route replace 172.20.0.0/24 via 203.0.113.77",
+     {"route 172.20.0.0/24 dev wg-drift": ANY, "route 172.20.0.0/24 dev eth0": ANY}),
     ("a route's device", "ip route replace 172.20.0.0/24 dev eth0 proto 79",
      {"route 172.20.0.0/24 dev wg-drift": ANY, "route 172.20.0.0/24 dev eth0": ANY}),
 ]
@@ -210,23 +250,40 @@ host = [
     sysctl("net.ipv4.conf.all.send_redirects", 1),
     sysctl("net.ipv6.conf.br-hub.forwarding", 0),
     sysctl("net.ipv6.conf.eth0.accept_ra", 1),
+    ("IPv6 switched off on the bridge, and its address gone",
+     "echo 1 >/proc/sys/net/ipv6/conf/br-hub/disable_ipv6",
+     {"sysctl net.ipv6.conf.br-hub.disable_ipv6": {"value"},
+      "address 2001:db8:1::1/64 on br-hub": ANY}),
     ("the FOU port deleted", "ip fou del port 5555", {"fou port 5555/ipv4": ANY}),
     ("the FOU port of IPv6 deleted", "ip fou del port 5555 -6", {"fou port 5555/ipv6": ANY}),
     ("the FOU port made direct FOU", "ip fou del port 5555; ip fou add port 5555 ipproto 47",
      {"fou port 5555/ipv4": {"type"}}),
+    ("the FOU port bound to one address", "ip fou del port 5555; "
+     "ip fou add port 5555 gue local 203.0.113.1", {"fou port 5555/ipv4": {"type"}}),
     nft("a rule added", "nft add rule OURS source_nat counter"),
     nft("a rule inserted", "nft insert rule OURS guard drop", "bridge"),
     nft("a rule deleted", "nft delete rule OURS clamp handle $(nft -a list chain OURS clamp | "
         "sed -n 's/.*# handle //p' | tail -n 1)"),
     nft("a rule's value", "nft replace rule OURS source_nat handle $(nft -a list chain OURS "
         "source_nat | sed -n 's/.*masquerade.*# handle //p' | head -n 1) oifname eth9 masquerade"),
-    nft("a constant's value", "nft replace rule OURS clamp handle $(nft -a list chain OURS clamp | "
+    nft("a constant's value", "nft replace rule OURS clamp_in handle $(nft -a list chain OURS clamp_in | "
         "sed -n 's/.*maxseg.*# handle //p' | head -n 1) iifname gt-site ether type ip tcp flags "
         "'&' '(syn|rst)' == syn tcp option maxseg size set 500", "bridge"),
     nft("a policy", "nft add chain OURS guard '{ policy drop; }'", "bridge"),
     nft("a chain deleted", "nft flush chain OURS clamp; nft delete chain OURS clamp"),
     nft("a chain added", "nft add chain OURS more"),
     nft("a set added", "nft add set OURS more '{ type ipv4_addr; }'"),
+    nft("a counter added", "nft add counter OURS more"),
+    nft("a map added", "nft add map OURS more '{ type ipv4_addr : verdict; }'"),
+    nft("a rule's comment", "nft replace rule OURS clamp handle $(nft -a list chain OURS clamp | "
+        "sed -n 's/.*maxseg.*# handle //p') tcp flags '&' '(syn|rst)' == syn "
+        "tcp option maxseg size set rt mtu comment mine"),
+    nft("a chain's priority", "nft flush chain OURS clamp; nft delete chain OURS clamp; "
+        "nft add chain OURS clamp '{ type filter hook postrouting priority 10; }'"),
+    ("nft: rules in another order", "nft delete rule bridge overlay_drift guard handle "
+     "$(nft -a list chain bridge overlay_drift guard | sed -n 's/.*gt-office.*dport.*# handle //p'); "
+     "nft add rule bridge overlay_drift guard iifname gt-office ether type ip udp dport '{ 67, 68 }' "
+     "counter drop comment overlay:drift", {"nft table bridge overlay_drift": {"rules"}}),
     nft("dormant", "nft add table OURS '{ flags dormant; }'", "bridge"),
     nft("the table flushed", "nft flush table OURS", "bridge"),
     nft("the table deleted", "nft delete table OURS"),

@@ -35,6 +35,8 @@ vlan show
 END
 echo @wireguard
 for device in $(wg show interfaces 2>/dev/null || :); do echo "[$device]"; wg showconf $device; done
+echo @queues; tc -j qdisc show
+echo @neighbours; ip -j neigh show nud permanent
 echo @nft; [ ! -e /sys/module/nf_tables ] || nft -j list ruleset
 echo @offloads; ethtool -k '*' 2>/dev/null || :
 echo @files; grep -s . /proc/net/udp /proc/net/udp6 /sys/class/net/*/addr_assign_type SYSCTLS || :
@@ -74,6 +76,8 @@ def read(site, sysctls=managed_sysctls):
             found["fdb" if "mac" in each else "vlans" if "vlans" in each else "ports"].append(each)
     found.update(files(parts["files"]), wireguard=wireguard(parts["wireguard"]),
                  offloads=offloads(parts["offloads"]),
+                 queues=json.loads(parts["queues"] or "[]"),
+                 neighbours=json.loads(parts["neighbours"] or "[]"),
                  nft=json.loads(parts["nft"])["nftables"] if parts["nft"].strip() else [])
     return without_fallbacks(found)
 
@@ -155,7 +159,7 @@ def files(text):
 
 def without_fallbacks(found):
     for part, key in (("links", "ifname"), ("addresses", "dev"), ("routes", "dev"), ("fdb", "ifname"),
-                      ("vlans", "ifname")):
+                      ("vlans", "ifname"), ("queues", "dev"), ("neighbours", "dev")):
         found[part] = [each for each in found[part] if each.get(key) not in fallback_devices]
     found["offloads"] = {name: each for name, each in found["offloads"].items()
                          if name not in fallback_devices}
@@ -205,7 +209,8 @@ def view(site, every=False):
     found = read_settled(site, every_sysctl if every else managed_sysctls)
     return {
         "links": {each["ifname"]: steady(each) for each in found["links"]},
-        **{part: in_order(steady(found[part])) for part in ("addresses", "routes", "rules", "vlans")},
+        **{part: in_order(steady(found[part])) for part in ("addresses", "routes", "rules", "vlans",
+                                                             "queues", "neighbours")},
         "fou": in_order(found["fou"]),
         "fdb": in_order(steady([each for each in found["fdb"] if is_configured(each)])),
         "wireguard": found["wireguard"],

@@ -1,0 +1,76 @@
+// The ledger as text: what we must remember comes back, and only what we must is said.
+
+#include "daemon/reconcile/ledger_store.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+using namespace overlay;
+
+namespace {
+
+Ledger remembered(const std::string& network) {
+    Ledger out{.network = network, .node = "hub"};
+    const IfName uplink = IfName::from_kernel("eth0"), bridge = IfName::from_kernel("br0");
+    out.links[bridge] = {.name = bridge,
+                         .kind = LinkKind::Bridge,
+                         .mac = MacAddress::parse("02:00:00:00:00:01")};
+    out.fou_ports.insert({.port = 5555});
+    out.tables.insert({"inet", "overlay_home"});
+    out.sysctls["net.ipv4.conf.all.forwarding"] = {"0", "1", ""};
+    out.sysctls["net.ipv4.conf.eth0.forwarding"] = {"0", "1", "net.ipv4.conf.all.forwarding"};
+    out.offloads[{bridge, "tx"}] = {true, false, ""};
+    out.borrowed[uplink] = {{.name = uplink, .mtu = Mtu{1500}}, {.name = uplink, .mtu = Mtu{1400}}, {}};
+    Address moved{uplink, *IpPrefix::parse("203.0.113.20/24"), false, true};
+    moved.details.broadcast = IpAddress::parse("203.0.113.255");
+    moved.details.valid_seconds = moved.details.preferred_seconds = 3600;
+    out.moved_addresses.insert(moved);
+    out.moved_routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
+                             .gateway = IpAddress::parse("169.254.1.1"),
+                             .device = uplink,
+                             .protocol = 16,
+                             .on_link = true,
+                             .metrics = {{"mtu", 1400}}});
+    return out;
+}
+
+}  // namespace
+
+TEST_SUITE("ledger store") {
+
+    TEST_CASE("what is written is read again, with the details of what moved") {
+        const Ledger ledger = remembered("home");
+
+        const auto read = ledger_from_json(ledger_to_json(ledger, "this-boot"));
+
+        REQUIRE(read);
+        CHECK(read->boot_id == "this-boot");
+        CHECK(read->ledger == ledger);
+        const AddressDetails& details = read->ledger.moved_addresses.begin()->details;
+        CHECK(details.broadcast == IpAddress::parse("203.0.113.255"));
+        CHECK(details.valid_seconds == 3600U);
+    }
+
+    TEST_CASE("the neighbours of a network are all others; a damaged one is an error that names it") {
+        std::string pattern = std::filesystem::temp_directory_path() / "overlay-ledgers.XXXXXX";
+        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+        const LedgerStore store{pattern};
+        for (const char* network : {"home", "office", "lab"})
+            REQUIRE(store.save(remembered(network)));
+
+        const auto neighbours = store.load_neighbours("home");
+        REQUIRE(neighbours);
+        CHECK(neighbours->size() == 2);
+        CHECK((*neighbours)[0] == remembered("lab"));
+        CHECK((*neighbours)[1] == remembered("office"));
+
+        std::filesystem::resize_file(pattern + "/lab/ledger.json", 10);
+        const auto damaged = store.load_neighbours("home");
+        REQUIRE_FALSE(damaged);
+        CHECK(damaged.error().doing.find("/lab/ledger.json") != std::string::npos);
+        std::filesystem::remove_all(pattern);
+    }
+
+}  // TEST_SUITE
