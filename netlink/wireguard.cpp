@@ -108,6 +108,14 @@ std::uint32_t flags_of(const SetPeer& step) {
     return flags;
 }
 
+/// A peer that was moved must hear from us at its new place before we hear from it, or its next packet
+/// takes the endpoint back to where it was. A keepalive that goes on is sent at once (Linux 6.1
+/// drivers/net/wireguard/netlink.c, set_peer), so it is put off and on.
+bool calls_at_new_endpoint(const SetPeer& step) {
+    return step.from && step.to && step.to->endpoint && step.to->endpoint != step.from->endpoint &&
+           step.from->keepalive_seconds != 0 && step.to->keepalive_seconds != 0;
+}
+
 /// What differs, but for the allowed IPs. The kernel cannot forget an endpoint: a peer that shall have
 /// none keeps the one that it has until it roams.
 void put_settings(Message& request, const SetPeer& step, const SecretBytes* preshared) {
@@ -116,8 +124,10 @@ void put_settings(Message& request, const SetPeer& step, const SecretBytes* pres
     if (step.to->endpoint && step.to->endpoint != before.endpoint) {
         put_endpoint(request, *step.to->endpoint);
     }
-    if (step.to->keepalive_seconds != before.keepalive_seconds) {
-        request.put_u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, step.to->keepalive_seconds);
+    const bool off = calls_at_new_endpoint(step);
+    const std::uint16_t keepalive_seconds = off ? 0 : step.to->keepalive_seconds;
+    if (keepalive_seconds != before.keepalive_seconds) {
+        request.put_u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, keepalive_seconds);
     }
 }
 
@@ -238,6 +248,13 @@ Result<std::vector<Message>> peer_requests(std::uint16_t family, const SetPeer& 
     requests.push_back(peer_request(family, step, first, allowed_ips));
     while (!allowed_ips.none()) {
         requests.push_back(peer_request(family, step, continued, allowed_ips));
+    }
+    const auto keepalive_on = [&](Message& request) {
+        request.put_u32(WGPEER_A_FLAGS, WGPEER_F_UPDATE_ONLY);
+        request.put_u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, step.to->keepalive_seconds);
+    };
+    if (calls_at_new_endpoint(step)) {
+        requests.push_back(peer_request(family, step, keepalive_on, allowed_ips));
     }
     return requests;
 }

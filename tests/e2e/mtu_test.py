@@ -145,14 +145,20 @@ class Wire:
 
     def isolate(self):
         """Each Ethernet tunnel out of the bridge, with addresses of its own."""
-        batch(self.hub, "".join(f"link set {device} nomaster\n"
-                                for device in ethernet))
+        batch(self.hub, "".join(f"link set {device} nomaster\n" for device in ethernet))
+        self.start_anew()
+
+    def start_anew(self):
+        """With nothing learnt of paths. A path's MTU stays with an IPv6 route even when the cache is flushed
+        (Linux 6.1 net/ipv4/ip_tunnel.c, tnl_update_pmtu: dst_metric_set), so they are made again."""
         for end, namespace in enumerate(self.ends):
             lines = ["route flush cache"]
             for number, device in enumerate(ethernet):
-                lines.append(f"address replace 10.3.{number}.{end + 1}/24 dev {device}")
+                lines += [f"address flush dev {device} to {network}"
+                          for network in ("10.3.0.0/16", "fd03::/16")]
+                lines.append(f"address add 10.3.{number}.{end + 1}/24 dev {device}")
                 if self.device_mtu(namespace, device) >= 1280:   # RFC 8200 §5
-                    lines.append(f"address replace fd03:{number}::{end + 1}/64 dev {device} nodad")
+                    lines.append(f"address add fd03:{number}::{end + 1}/64 dev {device} nodad")
             batch(namespace, "\n".join(lines) + "\n")
 
     def device_mtu(self, namespace, device):
@@ -211,7 +217,7 @@ def measure(s, wire, family, mtu):
     enclosing = mtu - overhead["routed", family] + 1
     batch(wire.hub, f"link set wg-skin mtu {enclosing}\n")
     batch(wire.site, "".join(f"link set {device} mtu {enclosing}\n" for device in beneath.values()))
-    wire.both(["route flush cache"])
+    wire.start_anew()
     for link in beneath:
         ends[link] += [f"{one_more_does_not(s, wire, link, inner, figures[link] + 1, mtu)} with WireGuard's "
                        f"{enclosing} (IPv{inner})" for inner in inners[link]]

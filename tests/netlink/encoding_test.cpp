@@ -202,6 +202,23 @@ TEST_CASE("a change of one setting sends that setting alone and keeps the sessio
     CHECK_FALSE(generic_attributes(messages[0]).has(WGDEVICE_A_FLAGS));   // never all peers
 }
 
+TEST_CASE("a peer that is moved is called at its new endpoint: its keepalive goes off and on") {
+    const Secrets none;
+    const WireguardPeer from{.endpoint = Endpoint{ip("192.0.2.9"), 7}, .keepalive_seconds = 25};
+    WireguardPeer to = from;
+    to.endpoint = Endpoint{ip("2001:db8::9"), 7};
+
+    const auto messages = peer_messages({if_name("wg0"), some_key(), from, to}, none);
+
+    REQUIRE(messages.size() == 2);
+    CHECK(peer_of(messages[0]).has(WGPEER_A_ENDPOINT));
+    CHECK(peer_of(messages[0]).u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL) == 0);
+    CHECK_FALSE(peer_of(messages[1]).has(WGPEER_A_ENDPOINT));
+    CHECK(peer_of(messages[1]).u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL) == 25);
+    to.keepalive_seconds = 0;   // then it goes off, and nothing calls
+    CHECK(peer_messages({if_name("wg0"), some_key(), from, to}, none).size() == 1);
+}
+
 TEST_CASE("clearing a preshared key sends zeros; removing a peer sends nothing but its name") {
     Secrets secrets;
     const WireguardPeer with_key{.preshared_key = secrets.add_preshared_key(SecretBytes{9})};

@@ -31,8 +31,8 @@ echo @bridge
 bridge -j -d -batch - <<END || :
 link show
 fdb show
-vlan show
 END
+bridge -j vlan show   # with -d it fails where no bridge module is loaded yet
 echo @wireguard
 for device in $(wg show interfaces 2>/dev/null || :); do echo "[$device]"; wg showconf $device; done
 echo @queues; tc -j qdisc show
