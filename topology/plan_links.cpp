@@ -69,6 +69,7 @@ void Planner::own_link(const Link& desired) {
                            desired.name.str(), taken->second.str()),
                fmt::format("ip link property del dev {} altname {}, or give ours another name",
                            taken->second.str(), desired.name.str()));
+        created_.insert(desired.name);   // what belongs to it would only repeat the refusal
         return;
     }
     if (found == nullptr) {

@@ -154,9 +154,9 @@ TEST_SUITE("plan: renames") {
     TEST_CASE("another name in the file renames the link and makes nothing anew") {
         Story story{example("home.json"), "linode"};
         story.apply();
-        const Topology other =
-            example("home.json", {{R"("link": { "type": "gretap-wireguard", "address": "172.16.0.2/24",)",
-                                   R"("link": { "type": "gretap-wireguard", "hub_interface": "gt-new", "address": "172.16.0.2/24",)"}});
+        const Topology other = example(
+            "home.json", {{R"("address": "172.16.0.2/24",)",
+                           R"("hub_interface": "gt-new", "address": "172.16.0.2/24",)"}});
         story.intent = compile(other, *other.find("linode"), {});
 
         const Plan p = story.plan_now();

@@ -4,6 +4,7 @@
 
 #include "daemon/reconcile/execute.hpp"
 #include "tests/support/plan_story.hpp"
+#include "topology/derive.hpp"
 #include "topology/render_plan.hpp"
 
 #include <doctest/doctest.h>

@@ -272,7 +272,8 @@ TEST_SUITE("state as JSON") {
   "tables": [],
   "modules": [],
   "all_tables": [],
-  "udp_sockets": []
+  "udp_sockets": [],
+  "alternative_names": {}
 }
 )");
     }

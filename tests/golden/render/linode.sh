@@ -62,6 +62,7 @@ wg set wg_vpns listen-port 23450 private-key "$KEY_DIR"/linode.key
 # ---- settings of our interfaces
 sysctl -w net.ipv4.conf.taps_bridge.forwarding=1
 sysctl -w net.ipv4.conf.wg_vpns.forwarding=1
+sysctl -w net.ipv6.conf.taps_bridge.disable_ipv6=0
 sysctl -w net.ipv6.conf.taps_bridge.forwarding=1
 sysctl -w net.ipv6.conf.wg_vpns.forwarding=1
 
