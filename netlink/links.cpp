@@ -117,16 +117,33 @@ Message request_for(std::uint32_t index) {
 
 Message port_request(const FoundLink& found, const BridgePort& port) {
     Message request = request_for(found.index);
-    const bool sets_state =
-        found.link.up == true && found.link.port && found.link.port->blocked != port.blocked;
     request.nest(IFLA_LINKINFO, [&] {
         request.put_string(IFLA_INFO_SLAVE_KIND, "bridge");
-        request.nest(IFLA_INFO_SLAVE_DATA, [&] {
-            put_bridge_port(request, port);
-            if (sets_state) put_port_state(request, port);
-        });
+        request.nest(IFLA_INFO_SLAVE_DATA, [&] { put_bridge_port(request, port); });
     });
     return request;
+}
+
+/// The bridge's own request: one by IFLA_INFO_SLAVE_DATA ends in NETDEV_CHANGE, at which the bridge
+/// opens a disabled port again (tried on 6.1; Linux net/bridge/br_if.c, br_port_carrier_check).
+Message port_state_request(const FoundLink& found, const BridgePort& port) {
+    Message request{RTM_SETLINK, 0};
+    auto& header = request.fixed_header<ifinfomsg>();
+    header.ifi_family = AF_BRIDGE;
+    header.ifi_index = static_cast<int>(found.index);
+    request.nest(IFLA_PROTINFO, [&] { put_port_state(request, port); });
+    return request;
+}
+
+Result<void> set_port(Socket& route, const FoundLink& found, const BridgePort& port,
+                      std::string_view doing) {
+    Message flags = port_request(found, port);
+    if (const auto changed = route.change(flags, doing); !changed) return changed;
+    const bool sets_state =
+        found.link.up == true && found.link.port && found.link.port->blocked != port.blocked;
+    if (!sets_state) return {};
+    Message state = port_state_request(found, port);
+    return route.change(state, doing);
 }
 
 Result<void> set_mtu(Socket& route, std::uint32_t index, Mtu mtu, std::string_view doing) {
@@ -332,8 +349,7 @@ Result<void> change_link(Socket& route, const Link& to, std::string_view doing) 
         if (!cleared) return cleared;
     }
     if (to.port) {
-        Message request = port_request(*found, *to.port);
-        if (const auto changed = route.change(request, doing); !changed) return changed;
+        if (const auto set = set_port(route, *found, *to.port, doing); !set) return set;
     }
     if (!asks_for_more_than_a_port(to)) return {};
     Message request = change_request(*found, to, *device, *master);
