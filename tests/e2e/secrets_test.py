@@ -118,7 +118,7 @@ def _(s):
                  "A" * 43 + "=", private * 100_000):
         path.write_text(text)
         path.chmod(0o600)
-        refused("empty" if not text else "a key of zeros" if text[0] == "A" else "not one line of base64")
+        refused("empty" if not text else "a key of zeros" if text == "A" * 43 + "=" else "not one line of base64")
     preshared = s.folder / "psk.key"
     path.write_text(private + "\n")
     preshared.chmod(0o644)
