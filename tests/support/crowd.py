@@ -38,7 +38,7 @@ ip link add link dum-other name dum-other.7 type vlan id 7; ip addr add 10.206.0
 ip link add link dum-other name mac-other type macvlan mode bridge
 ip link add vrf-other type vrf table 200; ip link set vrf-other up; ip link add dum-vrf type dummy
 ip link set dum-vrf master vrf-other up; ip addr add 10.207.0.1/24 dev dum-vrf
-ip tuntap add tap-other mode tap; ip link set tap-other master docker0 up
+modprobe tun; ip tuntap add tap-other mode tap; ip link set tap-other master docker0 up
 ip link property add dev dum-other altname other-name
 ip addr add 10.201.2.1/24 brd + dev dum-other label dum-other:x; ip addr add 10.201.3.1 peer 10.201.3.2 dev dum-other
 ip route add 10.208.0.0/16 nexthop via 10.201.0.9 nexthop via 10.201.0.8 weight 3
