@@ -26,6 +26,7 @@ const std::vector<Group>& groups() {
                  "tx-tcp6-segmentation"}},
         {"gso", {"tx-generic-segmentation"}},
         {"gro", {"rx-gro"}},
+        {"lro", {"rx-lro"}},
     };
     return all;
 }
@@ -162,6 +163,10 @@ std::map<OffloadKey, bool> decode_offloads(const Attributes& attributes,
     for (const Group& group : groups()) {
         const auto bits = bits_of(group, names);
         if (bits.empty()) continue;
+        // No device of ours has it, and the kernel takes it only from those that can do without.
+        const bool switchable = std::ranges::any_of(
+            bits, [&](std::size_t bit) { return device.can_change(bit); });
+        if (group.name == "lro" && !switchable) continue;
         found.emplace(OffloadKey{IfName::from_kernel(*name), std::string{group.name}},
                       is_requested(device, bits));
     }

@@ -16,7 +16,8 @@ template <class T>
 struct Former {
     T before{};
     T ours{};
-    /// Not empty: changed as a side effect of this sysctl, and put back together with it.
+    /// Not empty: changed as a side effect of this sysctl (or, "master", of becoming a port of ours),
+    /// and put back together with it.
     std::string cause;
     friend bool operator==(const Former&, const Former&) = default;
 };

@@ -185,6 +185,7 @@ void Planner::change_link(const Link& desired, const Link& found, bool borrowed)
         add(phase, ChangeLink{from, to}, Action::Change, impact);
     };
     const bool was_free = !found.master || found.master->empty();
+    if (borrowed && changed.to.master && !changed.to.master->empty()) lro_goes_with_bridge(desired.name);
     split(&Link::master, Phase::Masters, borrowed || !was_free ? Impact::Flap : Impact::Live);
     split(&Link::up, Phase::Up, desired.up.value_or(true) ? Impact::Live : Impact::Flap);
     changed.from.kind = changed.to.kind = found.kind;

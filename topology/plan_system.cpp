@@ -66,7 +66,7 @@ namespace {
 
 struct ConfKey {
     std::string prefix;     ///< "net.ipv4.conf."
-    std::string interface;  ///< with slashes for dots
+    std::string interface;  ///< with its dots, which the key spells as slashes
     std::string suffix;     ///< ".forwarding"
 };
 
@@ -75,7 +75,9 @@ std::optional<ConfKey> parse_conf(const std::string& key) {
         const std::string prefix = fmt::format("net.{}.conf.", text(family));
         const auto dot = key.rfind('.');
         if (!key.starts_with(prefix) || dot < prefix.size()) continue;
-        return ConfKey{prefix, key.substr(prefix.size(), dot - prefix.size()), key.substr(dot)};
+        std::string interface = key.substr(prefix.size(), dot - prefix.size());
+        std::replace(interface.begin(), interface.end(), '/', '.');
+        return ConfKey{prefix, std::move(interface), key.substr(dot)};
     }
     return std::nullopt;
 }
@@ -126,10 +128,13 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
         for (const SysctlValue& side : cascade)
             formers.try_emplace(side.key, Former<std::string>{side.from, side.to, key});
     }
-    const Phase phase = fresh               ? Phase::Attributes
-                        : is_accept_ra(key) ? Phase::AcceptRa
-                        : is_no_ipv6(key)   ? Phase::Up  // its addresses have moved by then
-                                            : Phase::Sysctls;
+    const bool speaks_again = is_no_ipv6(key) && value == "0";   // addresses wait for that
+    const Phase phase = fresh || speaks_again ? Phase::Attributes
+                        : is_accept_ra(key)   ? Phase::AcceptRa
+                        : is_no_ipv6(key)     ? Phase::Up  // its addresses have moved by then
+                                              : Phase::Sysctls;
+    if (conf && conf->prefix == "net.ipv4.conf." && conf->suffix == ".forwarding" && value != "0")
+        lro_goes_with_forwarding(key, conf->interface);
     add(phase, SetSysctl{key, now, value, std::move(cascade)}, Action::Change, Impact::Live);
 }
 
@@ -149,6 +154,9 @@ void Planner::share_sysctl(const std::string& key, const std::string& value) {
         formers.try_emplace(key, Former<std::string>{theirs->second.before, value, ""});
         for (const auto& [side, former] : other.sysctls) {
             if (former.cause == key) formers.try_emplace(side, former);
+        }
+        for (const auto& [side, former] : other.offloads) {
+            if (former.cause == key) plan_.ledger_after.offloads.try_emplace(side, former);
         }
     }
 }
@@ -218,33 +226,6 @@ void Planner::restore_sysctls() {
                             : is_no_ipv6(key) ? Phase::RemoveLinks  // before addresses come back
                                               : Phase::RestoreSysctls;
         add(phase, std::move(step), Action::Change, Impact::Flap, "former value");
-    }
-}
-
-// ---- offloads
-// -------------------------------------------------------------------------------------
-
-void Planner::offloads() {
-    auto& formers = plan_.ledger_after.offloads;
-    for (const auto& [key, value] : desired_.offloads) {
-        const auto found = found_.offloads.find(key);
-        const bool known = survives(key.link) && found != found_.offloads.end();
-        const bool now =
-            known ? found->second : true;  // a new gretap requests every offload it has
-        if (now == value) continue;
-        if (known) formers.try_emplace(key, Former<bool>{now, value, ""});
-        add(Phase::Attributes, SetOffload{key, now, value}, known ? Action::Change : Action::Add,
-            Impact::Live);
-        if (!known) formers.try_emplace(key, Former<bool>{now, value, ""});
-    }
-    for (const auto& [key, former] : ledger_.offloads) {
-        if (desired_.offloads.contains(key)) continue;
-        formers.erase(key);
-        const auto found = found_.offloads.find(key);
-        if (!survives(key.link) || found == found_.offloads.end() || found->second != former.ours)
-            continue;
-        add(Phase::Attributes, SetOffload{key, former.ours, former.before}, Action::Change,
-            Impact::Live, "former value");
     }
 }
 

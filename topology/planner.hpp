@@ -54,7 +54,7 @@ class Planner {
     void wireguard();
     void peers(const IfName& name, const WireguardDevice& desired, const WireguardDevice& found);
 
-    // plan_system.cpp: modules, firewall, sysctls, offloads, FOU ports
+    // plan_system.cpp: modules, firewall, sysctls, FOU ports
     void modules();
     void tables();
     void sysctls();
@@ -63,10 +63,16 @@ class Planner {
     void restore_sysctls();
     std::vector<SysctlValue> cascade_of(const std::string& key, const std::string& to) const;
     std::string inherited(const std::string& key) const;
-    void offloads();
     void fou_ports();
     [[nodiscard]] bool is_shared(const FouPort& port) const;
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
+
+    // plan_offloads.cpp
+    void offloads();
+    void lro_goes(const IfName& link, const std::string& cause);
+    void lro_goes_with_forwarding(const std::string& key, const std::string& interface);
+    void lro_goes_with_bridge(const IfName& port);
+    [[nodiscard]] bool still_causes(const std::string& cause, const IfName& link) const;
 
     // plan.cpp
     [[nodiscard]] const Route* default_route(Family family, const IfName& device) const;

@@ -26,10 +26,17 @@ constexpr std::size_t max_ledger_bytes = 16 * 1024 * 1024;
 
 Json as_json(const KernelState& state) { return Json::parse(to_json(state)); }
 
+std::string name_of(const OffloadKey& key) {
+    return bytes_to_utf8(fmt::format("offload {} of {}", key.feature, key.link.str()));
+}
+
 Json causes(const Ledger& ledger) {
     Json out = Json::object();
     for (const auto& [key, former] : ledger.sysctls) {
         if (!former.cause.empty()) out[bytes_to_utf8(key)] = former.cause;
+    }
+    for (const auto& [key, former] : ledger.offloads) {
+        if (!former.cause.empty()) out[name_of(key)] = former.cause;
     }
     return out;
 }
@@ -57,7 +64,7 @@ Result<Ledger> assemble(const Json& json) {
         out.sysctls[key] = {value, ours->sysctls.at(key), cause};
     }
     for (const auto& [key, value] : before->offloads)
-        out.offloads[key] = {value, ours->offloads.at(key), ""};
+        out.offloads[key] = {value, ours->offloads.at(key), json.at("causes").value(name_of(key), "")};
     for (const auto& [name, link] : before->links)
         out.borrowed[name] = {link, ours->links.at(name), ""};
     out.moved_addresses = moved->addresses;

@@ -22,6 +22,7 @@ Ledger remembered(const std::string& network) {
     out.sysctls["net.ipv4.conf.all.forwarding"] = {"0", "1", ""};
     out.sysctls["net.ipv4.conf.eth0.forwarding"] = {"0", "1", "net.ipv4.conf.all.forwarding"};
     out.offloads[{bridge, "tx"}] = {true, false, ""};
+    out.offloads[{uplink, "lro"}] = {true, false, "net.ipv4.conf.all.forwarding"};
     out.borrowed[uplink] = {{.name = uplink, .mtu = Mtu{1500}}, {.name = uplink, .mtu = Mtu{1400}}, {}};
     Address moved{uplink, *IpPrefix::parse("203.0.113.20/24"), false, true};
     moved.details.broadcast = IpAddress::parse("203.0.113.255");

@@ -100,7 +100,8 @@ def udp_socket(s, namespace, port, address="0.0.0.0"):
 
 def foreign(view, network, fou_ports=(), udp_ports=(), borrowed=()):
     """The part of a view that is not ours, nor the file's to change: on borrowed links nothing but
-    their name is compared, forwarding and accept_ra are ours while we are here."""
+    their name is compared; forwarding and accept_ra are ours while we are here, and a router's devices have
+    no large receive offload (Linux net/ipv4/devinet.c, inet_forward_change)."""
     out = copy.deepcopy(view)
     own = {name for name, link in out["links"].items()
            if link.get("ifalias", "").startswith(f"{ours}{network}:")}
@@ -119,7 +120,8 @@ def foreign(view, network, fou_ports=(), udp_ports=(), borrowed=()):
         body.get("table" if kind != "table" else "name") == table for kind, body in each.items())]
     out["nft"]["rules"] = {name: rules for name, rules in out["nft"]["rules"].items()
                            if name.split()[1] != table}
-    out["offloads"] = {name: each for name, each in out["offloads"].items() if name not in gone}
+    out["offloads"] = {name: {key: value for key, value in each.items() if key != "large-receive-offload"}
+                       for name, each in out["offloads"].items() if name not in gone}
     out["udp"] = [each for each in out["udp"] if int(each.rsplit(":", 1)[1], 16) not in udp_ports]
     out["sysctls"] = {key: value for key, value in out["sysctls"].items()
                       if key.split("/")[3:4] != [] and key.split("/")[3] not in gone

@@ -283,7 +283,7 @@ host = [
     ("nft: rules in another order", "nft delete rule bridge overlay_drift guard handle "
      "$(nft -a list chain bridge overlay_drift guard | sed -n 's/.*gt-office.*dport.*# handle //p'); "
      "nft add rule bridge overlay_drift guard iifname gt-office ether type ip udp dport '{ 67, 68 }' "
-     "counter drop comment overlay:drift", {"nft table bridge overlay_drift": {"rules"}}),
+     "counter drop comment '\"overlay:drift\"'", {"nft table bridge overlay_drift": {"rules"}}),
     nft("dormant", "nft add table OURS '{ flags dormant; }'", "bridge"),
     nft("the table flushed", "nft flush table OURS", "bridge"),
     nft("the table deleted", "nft delete table OURS"),

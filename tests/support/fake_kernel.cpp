@@ -250,7 +250,8 @@ Result<void> FakeKernel::remove_link(const IfName& name) {
     return {};
 }
 
-/// conf.all.forwarding writes every interface and `default` (see SetSysctl).
+/// conf.all.forwarding writes every interface and `default` (see SetSysctl), and a router's devices lose
+/// their large receive offload (Linux net/ipv4/devinet.c, inet_forward_change).
 void FakeKernel::write_sysctl(const SetSysctl& s) {
     state.sysctls[s.key] = s.to;
     const auto all = s.key.find(".conf.all.forwarding");
@@ -258,6 +259,9 @@ void FakeKernel::write_sysctl(const SetSysctl& s) {
     const std::string prefix = s.key.substr(0, all) + ".conf.";
     for (auto& [key, value] : state.sysctls) {
         if (key.starts_with(prefix) && key.ends_with(".forwarding")) value = s.to;
+    }
+    for (auto& [key, on] : state.offloads) {
+        if (key.feature == "lro" && s.to != "0" && prefix == "net.ipv4.conf.") on = false;
     }
     for (const SysctlValue& side : s.cascade) state.sysctls[side.key] = side.to;
 }

@@ -47,6 +47,7 @@ void check_same(const KernelState& found, const KernelState& expected) {
     CHECK(found.fou_ports == expected.fou_ports);
     CHECK(found.wireguard == expected.wireguard);
     CHECK(found.tables == expected.tables);
+    CHECK(found.offloads == expected.offloads);
 }
 
 }  // namespace
@@ -83,6 +84,7 @@ TEST_SUITE("two networks on one node") {
             const NodeIntent stays = first_goes_first ? second() : first();
             Host alone;
             alone.kernel.state.sysctls["net.ipv4.conf.docker0.forwarding"] = "1";
+            alone.kernel.state.offloads[{IfName::from_kernel("eth0"), "lro"}] = true;
             const KernelState before = alone.kernel.state;
             alone.apply(stays);
             Host host;

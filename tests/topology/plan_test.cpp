@@ -66,6 +66,39 @@ TEST_SUITE("plan") {
         }
     }
 
+    TEST_CASE("large receive offload goes with forwarding, visibly, and comes back with its end") {
+        Story story{example("home.json"), "linode"};
+        const OffloadKey uplink{IfName::from_kernel("eth0"), "lro"};
+        story.kernel.state.offloads[uplink] = true;
+        const KernelState before = story.kernel.state;
+
+        const std::string told = plan_text(story.plan_now(), "", Colour::Off);
+        CHECK(told.find("offload lro of eth0") != std::string::npos);
+        CHECK(told.find("a router has none") != std::string::npos);
+        story.apply();
+        CHECK_FALSE(story.kernel.state.offloads.at(uplink));
+        CHECK(story.plan_now().is_empty());
+
+        story.down();
+        CHECK(story.kernel.state.offloads == before.offloads);
+        CHECK(story.ledger.is_empty());
+    }
+
+    TEST_CASE("large receive offload of a borrowed port goes and comes with the port") {
+        Story story{example("vultr.json"), "vultr"};
+        const OffloadKey uplink{IfName::from_kernel("enp1s0"), "lro"};
+        add_link(story.kernel.state, "enp1s0", LinkKind::Other);
+        story.intent.desired.sysctls.clear();   // by the port alone
+        story.kernel.state.offloads[uplink] = true;
+
+        story.apply();
+        CHECK_FALSE(story.kernel.state.offloads.at(uplink));
+        CHECK(story.plan_now().is_empty());
+
+        story.down();
+        CHECK(story.kernel.state.offloads.at(uplink));
+    }
+
     TEST_CASE(
         "a failed step undoes what was done and leaves the kernel as found, at every step of every "
         "example") {
