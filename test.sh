@@ -1,8 +1,7 @@
 #!/bin/bash
 # Builds everything and tests it; installs what that needs. Works from any directory.
 #
-#   test.sh [--long] [--unfinished] [NAME…]    only the parts whose name contains a NAME; --list
-#                                              shows them; --unfinished: with tests/e2e/unfinished.txt
+#   test.sh [--long] [NAME…]    only the parts whose name contains a NAME; --list shows them
 #
 # Parts: unit (asan), ctest (what else CMake registers), tidy/… on this machine; kernel/… (asan) and
 # e2e/… (release) each in a kernel lab of its own, two at a time. Logs: .build/test-logs.
@@ -12,11 +11,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$PWD
 logs=$root/.build/test-logs
 python=/usr/bin/python3     # Debian's, which sees Debian's modules
-long=0 unfinished=0 list=no names=()
+long=0 list=no names=()
 for word in "$@"; do
   case $word in
     --long) long=1 ;;
-    --unfinished) unfinished=1 ;;
     --list) list=yes ;;
     -*) sed -n 's/^#   /usage: /p' "$0" >&2; exit 1 ;;
     *) names+=("$word") ;;
@@ -41,7 +39,7 @@ part() {
 
 in_lab() {   # SECONDS NAME: the words before the program; the lab reports its own timeout
   echo "tests/kernel/run.sh --memory 1536 --timeout $1 --share $logs/$2.files -- \
-env OVERLAY_LONG=$long OVERLAY_UNFINISHED=$unfinished OVERLAY_SEED=${OVERLAY_SEED:-$RANDOM} OVERLAY_BUILD=$root/.build/release"
+env OVERLAY_LONG=$long OVERLAY_SEED=${OVERLAY_SEED:-$RANDOM} OVERLAY_BUILD=$root/.build/release"
 }
 
 list_parts() {

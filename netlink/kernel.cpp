@@ -111,6 +111,7 @@ Result<KernelState> Kernel::snapshot(Secrets& secrets) {
     state.modules = parts.modules.present();
     const auto generic = parts.snapshot_generic(state, links->names, secrets);
     if (!generic) return pass_on(generic);
+    state.missing_modules = parts.modules.missing(state.modules);
     state.udp_sockets = snapshot_udp_sockets();
     return state;
 }

@@ -126,6 +126,14 @@ bool Modules::is_loadable(const std::string& name) const {
     return look_up(context_.get(), name) != nullptr;
 }
 
+std::set<std::string> Modules::missing(const std::set<std::string>& present) const {
+    std::set<std::string> out;
+    for (const auto& name : known_modules()) {
+        if (!present.contains(name) && !is_loadable(name)) out.insert(name);
+    }
+    return out;
+}
+
 Result<void> Modules::load(const std::string& name) {
     const std::string doing = "load module " + name;
     if (present().contains(name)) return {};

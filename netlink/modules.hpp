@@ -23,6 +23,8 @@ class Modules {
     /// Loaded or built in, out of known_modules().
     [[nodiscard]] std::set<std::string> present();
     [[nodiscard]] Result<void> load(const std::string& name);
+    /// Those of known_modules() that are neither present nor on disk for this kernel.
+    [[nodiscard]] std::set<std::string> missing(const std::set<std::string>& present) const;
     /// Not loaded, but on disk for this kernel.
     [[nodiscard]] bool is_loadable(const std::string& name) const;
 

@@ -115,16 +115,25 @@ Fingerprint Compiler::preshared(const LinkSpec& link) {
 
 SecretFiles secret_files(const Topology& topology, const Node& node) {
     SecretFiles out;
-    if (node.is_hub && node.wireguard) out.private_keys.push_back(node.wireguard->private_key_file);
+    if (node.is_hub && node.wireguard) {
+        out.private_keys.push_back(
+            {node.wireguard->private_key_file, "hub.wireguard.private_key_file"});
+    }
     for (const Node& spoke : topology.spokes) {
         if (!node.is_hub && spoke.name != node.name) continue;
         for (const LinkSpec& link : spoke.links) {
             if (link.type.value == LinkType::GretapGue) continue;
+            const std::string path = "spokes." + spoke.name +
+                                     (link.id.empty() ? ".link" : ".links." + link.id);
             if (!node.is_hub) {
                 const Span at = link.private_key_file ? link.private_key_file->at : link.at;
-                out.private_keys.push_back({private_key_file(topology, link), at});
+                out.private_keys.push_back(
+                    {{private_key_file(topology, link), at}, path + ".private_key_file"});
             }
-            if (link.preshared_key_file) out.preshared_keys.push_back(*link.preshared_key_file);
+            if (link.preshared_key_file) {
+                out.preshared_keys.push_back(
+                    {*link.preshared_key_file, path + ".preshared_key_file"});
+            }
         }
     }
     return out;

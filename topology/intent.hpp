@@ -56,9 +56,12 @@ using PresharedKeys = std::map<std::string, Fingerprint>;
 [[nodiscard]] NodeIntent compile(const Topology& topology, const Node& node, const PresharedKeys& keys);
 
 /// Files with secrets that this node needs, relative as written.
+struct SecretFile : Located<std::string> {
+    std::string path;   ///< of the key that names it: "hub.wireguard.private_key_file"
+};
 struct SecretFiles {
-    std::vector<Located<std::string>> private_keys;
-    std::vector<Located<std::string>> preshared_keys;
+    std::vector<SecretFile> private_keys;
+    std::vector<SecretFile> preshared_keys;
 };
 [[nodiscard]] SecretFiles secret_files(const Topology& topology, const Node& node);
 

@@ -15,7 +15,6 @@ inline constexpr Range port_range{1, 65535};
 /// [A-Za-z0-9][A-Za-z0-9_-]{0,62}: a label of a host name (RFC 1123 §2.1), and '_'.
 [[nodiscard]] bool is_node_name(std::string_view name);
 /// [a-z][a-z0-9_-]{0,31}: goes into marks, and into the name of an nft table.
-[[nodiscard]] bool is_network_name(std::string_view name);
 
 void parse_underlay(Findings& findings, const Item& item, Node& node);
 void parse_bridge(Findings& findings, const Item& item, const std::string& network, Node& node);

@@ -13,6 +13,11 @@ namespace overlay {
 void Planner::modules() {
     for (const std::string& module : desired_.modules) {
         if (found_.modules.contains(module)) continue;
+        if (found_.missing_modules.contains(module)) {
+            refuse(LoadModule{module}, "this kernel has no such module",
+                   "overlayctl doctor tells what this kernel can do");
+            continue;
+        }
         add(Phase::Modules, LoadModule{module}, Action::Add, Impact::Live);
     }
 }

@@ -291,7 +291,8 @@ struct KernelState {
     std::vector<FirewallTable> tables;                   ///< desired: ours; found: those named overlay_*
     std::set<std::string> modules;                       ///< loaded or built in, by kmod's name
 
-    // Found only; what else a plan must know in order not to collide.
+    // Found only; what else a plan must know in order not to collide or to fail.
+    std::set<std::string> missing_modules;               ///< neither in this kernel nor on disk for it
     std::set<FoundTable> all_tables;
     std::set<UdpSocket> udp_sockets;
     std::map<IfName, IfName> alternative_names;          ///< `altname` → the link that has it

@@ -278,6 +278,8 @@ void read(const At& at, KernelState& out) {
     object.list("modules", into(out.modules));
     object.list("all_tables", into(out.all_tables));
     object.list("udp_sockets", into(out.udp_sockets));
+    if (object.has("missing_modules"))   // not in snapshots of before
+        object.list("missing_modules", into(out.missing_modules));
     if (object.has("alternative_names")) {
         object.map("alternative_names", [&](const std::string& key, const At& item) {
             read(item, out.alternative_names[interface_name(key, item)]);

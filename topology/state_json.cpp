@@ -249,6 +249,7 @@ Json state_json(const KernelState& state) {
     }
     out["tables"] = list(state.tables, table_json);
     out["modules"] = list(state.modules, bytes_to_utf8);
+    out["missing_modules"] = list(state.missing_modules, bytes_to_utf8);
     out["all_tables"] = list(state.all_tables, [](const FoundTable& table) {
         return Json{{"family", bytes_to_utf8(table.family)}, {"name", bytes_to_utf8(table.name)}};
     });

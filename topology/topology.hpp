@@ -183,4 +183,7 @@ struct ParsedFile {
 /// 65 536 values; UTF-8 only; comments allowed.
 [[nodiscard]] ParsedFile parse_topology(std::string_view source, std::string_view file_name);
 
+/// [a-z][a-z0-9_-]{0,31}: part of marks, table names and paths.
+[[nodiscard]] bool is_network_name(std::string_view name);
+
 }  // namespace overlay

@@ -44,12 +44,27 @@ Result<void> write_all(int fd, const std::string& content, const std::string& pa
     return {};
 }
 
+/// Hidden and with a word of ours, so that no bystander has the name: a left-over of a writer that died is
+/// replaced, never added to.
+std::string name_beside(const std::string& path) {
+    const auto slash = path.rfind('/');
+    const std::size_t start = slash == std::string::npos ? 0 : slash + 1;
+    return path.substr(0, start) + "." + path.substr(start) + ".overlay-new";
+}
+
+/// A rename would put a file in the place of a device, a pipe or a link.
+Result<void> check_replaceable(const std::string& path) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) return {};
+    return fail(Error::Kind::Invalid, "write " + path, "it exists and is not a regular file");
+}
+
+}  // namespace
+
 std::string directory_of(const std::string& path) {
     const auto slash = path.rfind('/');
     return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
-
-}  // namespace
 
 Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
     const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
@@ -70,15 +85,20 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
 }
 
 Result<void> replace_file(const std::string& path, const std::string& content, unsigned mode) {
-    const std::string beside = path + ".new";
-    (void)::unlink(beside.c_str());  // left over from a writer that died
+    if (auto possible = check_replaceable(path); !possible) return possible;
+    const std::string beside = name_beside(path);
+    (void)::unlink(beside.c_str());
     const UniqueFd fd{
         ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)};
     if (fd.get() < 0) return failed("create " + beside);
-    if (auto written = write_all(fd.get(), content, beside); !written) return written;
-    if (::fsync(fd.get()) != 0) return failed("sync " + beside);
-    if (::rename(beside.c_str(), path.c_str()) != 0)
-        return failed("rename " + beside + " to " + path);
+    auto put = write_all(fd.get(), content, beside);
+    if (put && ::fsync(fd.get()) != 0) put = failed("sync " + beside);
+    if (put && ::rename(beside.c_str(), path.c_str()) != 0)
+        put = failed("rename " + beside + " to " + path);
+    if (!put) {
+        (void)::unlink(beside.c_str());
+        return put;
+    }
     const UniqueFd directory{
         ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (directory.get() < 0 || ::fsync(directory.get()) != 0)

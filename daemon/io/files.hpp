@@ -19,7 +19,11 @@ using netlink::UniqueFd;
 /// The whole file, at most `max_bytes`. Errors: NotFound, NotPermitted, Failed (too large).
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t max_bytes);
 
-/// Writes beside, syncs file and directory, renames over. `mode` as for open(2).
+/// Where relative paths in a file start: "." for a bare name, "/" for "/name".
+[[nodiscard]] std::string directory_of(const std::string& path);
+
+/// Writes beside, syncs file and directory, renames over; on failure nothing of it is left. What is there
+/// must be a regular file. `mode` as for open(2).
 [[nodiscard]] Result<void> replace_file(const std::string& path, const std::string& content, unsigned mode);
 
 /// Makes the directory and its parents (0755 for parents).

@@ -49,7 +49,9 @@ int apply_here(const NodeToApply& what) {
     const Outcome outcome =
         apply(compile(what.topology, *node, keys.preshared), std::move(keys.secrets), options);
     if (outcome.verdict == Outcome::Verdict::Done) {
-        fmt::print("{} changes applied, {} writes\n", outcome.plan.steps.size(), outcome.writes);
+        std::puts(fmt::format("{} changes applied, {} writes", outcome.plan.steps.size(),
+                              outcome.writes)
+                      .c_str());
     } else {
         explain(outcome);
     }

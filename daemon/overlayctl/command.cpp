@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -19,11 +20,7 @@ namespace overlay {
 
 namespace po = boost::program_options;
 
-namespace {
-
-void print(std::FILE* to, const std::string& text) { std::fwrite(text.data(), 1, text.size(), to); }
-
-}  // namespace
+void print(std::FILE* to, std::string_view text) { std::fwrite(text.data(), 1, text.size(), to); }
 
 // ---- the command line
 // -----------------------------------------------------------------------------
@@ -109,9 +106,8 @@ OrExit<CheckedFile> read_topology(const std::string& path, Warnings warnings) {
     }
     print(stderr, text(parsed.diagnostics, path, source));
     if (!parsed.topology || has_errors(parsed.diagnostics)) return exit_invalid_file;
-    const auto slash = path.rfind('/');
-    const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
-    return CheckedFile{path, directory, std::move(source), std::move(*parsed.topology)};
+    return CheckedFile{path, io::directory_of(path), std::move(source),
+                       std::move(*parsed.topology)};
 }
 
 OrExit<const Node*> choose_node(const Topology& topology, const std::string& stated) {
@@ -123,9 +119,13 @@ OrExit<const Node*> choose_node(const Topology& topology, const std::string& sta
         from = "OVERLAY_NODE";
     }
     if (name.empty()) {
-        name = io::read_file("/etc/overlay/node", 256).value_or("");
-        while (!name.empty() && (name.back() == '\n' || name.back() == ' ')) name.pop_back();
         from = "/etc/overlay/node";
+        const auto stated_there = io::read_file(from, 256);
+        if (!stated_there && stated_there.error().kind != Error::Kind::NotFound)
+            return complain(stated_there.error());
+        name = stated_there.value_or("");
+        while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back())) != 0)
+            name.pop_back();
     }
     if (name.empty()) {
         std::string host(256, '\0');

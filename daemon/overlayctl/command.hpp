@@ -8,8 +8,10 @@
 
 #include <boost/program_options.hpp>
 
+#include <cstdio>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 
 namespace overlay {
@@ -76,6 +78,10 @@ enum class Warnings { Shown, Hidden };
 
 /// --node, else OVERLAY_NODE, else /etc/overlay/node, else the host name if it is a node of the file.
 [[nodiscard]] OrExit<const Node*> choose_node(const Topology& topology, const std::string& stated);
+
+/// What does not get through is told once, at the end of the program (main.cpp): an apply is not stopped
+/// midway by a reader that goes away.
+void print(std::FILE* to, std::string_view text);
 
 /// Prints to stderr "overlayctl: …" and returns exit_error.
 Exit complain(const Error& error);

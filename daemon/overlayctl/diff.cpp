@@ -68,7 +68,7 @@ int run_diff(const Arguments& arguments) {
     const std::string shown = command.has("json")
                                   ? plan_json(*made, checked.name)
                                   : plan_text(*made, checked.name, colour_of_stdout());
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    print(stdout, shown);
     if (!made->refusals.empty()) return exit_refused;
     return made->is_empty() ? exit_done : exit_differences;
 }

@@ -96,7 +96,7 @@ int run_doctor(const Arguments& arguments) {
 
     const std::string shown =
         command.has("json") ? findings_json(findings) : findings_text(findings);
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    print(stdout, shown);
     const bool wrong = std::any_of(findings.begin(), findings.end(),
                                    [](const Finding& f) { return f.severity == Severity::Error; });
     return wrong ? exit_refused : exit_done;

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace overlay {
 
 int run_down(const Arguments& arguments) {
@@ -18,14 +20,16 @@ int run_down(const Arguments& arguments) {
     if (const auto over = command.parse(arguments)) return *over;
 
     std::string network = command.text_of("NETWORK");
+    const auto networks = LedgerStore{command.directories().state}.networks();
+    if (command.has("NETWORK") && !is_network_name(network))
+        return complain(fmt::format("\"{}\" is not the name of a network", network));
     if (network.empty()) {
-        const auto networks = LedgerStore{command.directories().state}.networks();
         if (networks.size() > 1) {
             return complain(
                 fmt::format("which network? applied here are: {}", fmt::join(networks, " ")));
         }
         if (networks.empty()) {
-            fmt::print("nothing is applied here\n");
+            print(stdout, "nothing is applied here\n");
             return exit_done;
         }
         network = networks.front();
@@ -35,6 +39,13 @@ int run_down(const Arguments& arguments) {
     if (outcome.verdict == Outcome::Verdict::Done) {
         const auto forgotten = forget_applied(command.directories().state, network);
         if (!forgotten) return complain(forgotten.error());
+    }
+    // What lost its ledger is still known by its marks, so this is known only now.
+    const bool unknown = std::find(networks.begin(), networks.end(), network) == networks.end();
+    if (unknown && outcome.plan.is_empty() && outcome.verdict == Outcome::Verdict::Done) {
+        complain(fmt::format("network {} is not applied here{}{}", network,
+                             networks.empty() ? "" : "; applied here are: ",
+                             fmt::join(networks, " ")));
     }
     return report(outcome, {"", command.has("json")});
 }

@@ -125,10 +125,11 @@ int run_explain(const Arguments& arguments) {
         shown += (shown.empty() ? "" : "\n") + mtu_text(topology, mtus, link);
         json.push_back(mtu_json(topology, mtus, link));
     }
-    if (json.empty()) return unknown_link(wanted, links);
+    if (json.empty() && !wanted.empty()) return unknown_link(wanted, links);
+    if (json.empty()) shown = "the file has no links\n";
     if (command.has("json"))
         shown = Json{{"version", 1}, {"links", std::move(json)}}.dump(2) + "\n";
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    print(stdout, shown);
     return exit_done;
 }
 

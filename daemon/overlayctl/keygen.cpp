@@ -74,9 +74,7 @@ OrExit<std::string> destination(const CommandLine& command) {
     if (command.has("FILE") == command.has("network"))
         return complain("say either FILE or --network NAME");
     if (network.empty()) return command.text_of("FILE");
-    const bool plain =
-        network.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
-    if (!plain)
+    if (!is_network_name(network))
         return complain(fmt::format("--network \"{}\": not the name of a network", network));
     if (const auto made = io::make_directories("/etc/overlay", 0755); !made)
         return complain(made.error());
@@ -108,7 +106,7 @@ int run_keygen(const Arguments& arguments) {
     const std::string public_key = preshared ? "" : text(public_key_of(*key)) + "\n";
     OPENSSL_cleanse(key->data(), key->size());
     if (!saved) return complain(saved.error());
-    std::fwrite(public_key.data(), 1, public_key.size(), stdout);
+    print(stdout, public_key);
     return exit_done;
 }
 

@@ -133,13 +133,13 @@ std::optional<Exit> already_up(const Lab& lab, const std::optional<LabRecord>& r
     if (!record) return std::nullopt;
     const bool has_ended = record->holder && !is_alive(*record->holder);
     if (!record->complete || has_ended) {
-        fmt::print("clearing away a lab that {}\n", has_ended ? "has ended" : "was not finished");
+        print(stdout, fmt::format("clearing away a lab that {}\n", has_ended ? "has ended" : "was not finished"));
         const auto cleared = lab::take_down(lab.state, *record);
         if (!cleared) return complain(cleared.error());
         return std::nullopt;
     }
     if (record->source == lab.file.source) {
-        fmt::print("the lab of {} is up already\n", lab.file.topology.network);
+        print(stdout, fmt::format("the lab of {} is up already\n", lab.file.topology.network));
         return exit_done;
     }
     return complain(
@@ -184,7 +184,7 @@ int up(const Arguments& arguments) {
     if (const Exit* over = std::get_if<Exit>(&opened)) return *over;
     Lab& lab = std::get<Lab>(opened);
     if (command.has("dry-run")) {
-        fmt::print("{}", text(lab.plan));
+        print(stdout, text(lab.plan));
         return exit_done;
     }
     const lab::Overlay overlay =
@@ -210,9 +210,9 @@ int up(const Arguments& arguments) {
         (void)lab.state.remove();
         return complain(topology.error());
     }
-    if (!keys.given) fmt::print("keys: made for this lab, in place of the file's\n");
+    if (!keys.given) print(stdout, fmt::format("keys: made for this lab, in place of the file's\n"));
     const auto say = [](const std::string& line) {
-        fmt::print("{}\n", line);
+        print(stdout, fmt::format("{}\n", line));
         std::fflush(stdout);
     };
     const auto done = lab::bring_up(
@@ -224,8 +224,8 @@ int up(const Arguments& arguments) {
         return complain(done.error());
     }
     keeper.keep();
-    fmt::print("the lab of {} is up: overlayctl lab ping {}\n", lab.file.topology.network,
-               lab.file.name);
+    print(stdout, fmt::format("the lab of {} is up: overlayctl lab ping {}\n", lab.file.topology.network,
+               lab.file.name));
     return exit_done;
 }
 
@@ -247,12 +247,12 @@ int down(const Arguments& arguments) {
     if (!record) return complain(record.error());
     if (const auto over = gain_power(lab, *record)) return *over;
     if (!*record) {
-        fmt::print("no lab of {} is up\n", lab.file.topology.network);
+        print(stdout, fmt::format("no lab of {} is up\n", lab.file.topology.network));
         return exit_done;
     }
     const auto done = lab::take_down(lab.state, **record);
     if (!done) return complain(done.error());
-    fmt::print("the lab of {} is gone\n", lab.file.topology.network);
+    print(stdout, fmt::format("the lab of {} is gone\n", lab.file.topology.network));
     return exit_done;
 }
 
@@ -323,7 +323,7 @@ int ping(const Arguments& arguments) {
         command.has("json")
             ? to_json(lab.plan, *results)
             : text(lab.plan, *results, colour ? lab::Marks::Colour : lab::Marks::Plain);
-    fmt::print("{}", out);
+    print(stdout, out);
     return all_answer(*results) ? exit_done : exit_error;
 }
 
@@ -332,7 +332,7 @@ int ping(const Arguments& arguments) {
 int run_lab(const Arguments& arguments) {
     const std::string verb = arguments.empty() ? "" : arguments.front();
     if (verb == "--help" || verb == "-h") {
-        fmt::print("{}", usage);
+        print(stdout, usage);
         return exit_done;
     }
     const Arguments rest{arguments.empty() ? arguments.begin() : arguments.begin() + 1,

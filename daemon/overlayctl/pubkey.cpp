@@ -47,7 +47,7 @@ int run_pubkey(const Arguments& arguments) {
     if (!key) return complain(key.error());
     const std::string line = text(public_key_of(*key)) + "\n";
     OPENSSL_cleanse(key->data(), key->size());
-    std::fwrite(line.data(), 1, line.size(), stdout);
+    print(stdout, line);
     return exit_done;
 }
 

@@ -41,8 +41,12 @@ OrExit<IfName> phone_device(const Topology& topology, const Node& node, const st
                                 fmt::join(ids, ", ")));
 }
 
-OrExit<std::string> radvd_text(const CheckedFile& file, const std::string& node) {
-    if (!node.empty() && node != file.topology.hub.name) {
+OrExit<std::string> radvd_text(const CheckedFile& file, const std::string& stated) {
+    if (!stated.empty()) {
+        const auto node = choose_node(file.topology, stated);
+        if (const Exit* over = std::get_if<Exit>(&node)) return *over;
+    }
+    if (!stated.empty() && stated != file.topology.hub.name) {
         return complain(
             fmt::format("only the hub ({}) sends router advertisements", file.topology.hub.name));
     }
@@ -103,7 +107,7 @@ int run_render(const Arguments& arguments) {
     const auto out = rendered(command, wanted);
     if (const Exit* over = std::get_if<Exit>(&out)) return *over;
     const std::string& shown = std::get<std::string>(out);
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    print(stdout, shown);
     return exit_done;
 }
 

@@ -24,7 +24,7 @@ int run_snapshot(const Arguments& arguments) {
     const auto state = kernel->snapshot(secrets);
     if (!state) return complain(state.error());
     const std::string json = to_json(*state);
-    std::fwrite(json.data(), 1, json.size(), stdout);
+    print(stdout, json);
     return exit_done;
 }
 

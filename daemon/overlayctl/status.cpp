@@ -179,7 +179,7 @@ int print_status(const CommandLine& command) {
                                                              Json::error_handler_t::replace) +
                 "\n";
     if (shown.empty()) shown = "nothing is applied here\n";
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    print(stdout, shown);
     std::fflush(stdout);
     return exit_done;
 }

@@ -1,6 +1,8 @@
 // overlayctl validate: the file alone; needs no privileges and no kernel.
 
+#include "daemon/io/files.hpp"
 #include "daemon/overlayctl/command.hpp"
+#include "topology/json_document.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -14,10 +16,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-int validate_json(const std::string& path) {
-    const auto source = read_source(path);
-    if (const Exit* over = std::get_if<Exit>(&source)) return *over;
-    const ParsedFile parsed = parse_topology(std::get<std::string>(source), path);
+/// A file that is too large has a finding, too: who reads JSON gets JSON.
+ParsedFile read_and_parse(const std::string& path) {
+    const auto source = io::read_file(path, JsonLimits{}.file_bytes);
+    if (source) return parse_topology(*source, path);
+    ParsedFile out;
+    const Error& error = source.error();
+    out.diagnostics.push_back(
+        {Diagnostic::Severity::Error, {}, "", error.doing + ": " + error.reason, error.hint});
+    return out;
+}
+
+int validate_json(const std::string& path, bool strict) {
+    const ParsedFile parsed = read_and_parse(path);
     Json findings = Json::array();
     for (const Diagnostic& d : parsed.diagnostics) {
         findings.push_back(
@@ -30,9 +41,9 @@ int validate_json(const std::string& path) {
              {"hint", d.hint}});
     }
     const bool valid = parsed.topology && !has_errors(parsed.diagnostics);
-    fmt::print("{}\n", Json{{"version", 1}, {"valid", valid}, {"findings", findings}}.dump(
-                           2, ' ', false, Json::error_handler_t::replace));
-    return valid ? exit_done : exit_invalid_file;
+    print(stdout, fmt::format("{}\n", Json{{"version", 1}, {"valid", valid}, {"findings", findings}}.dump(
+                           2, ' ', false, Json::error_handler_t::replace)));
+    return valid && (!strict || parsed.diagnostics.empty()) ? exit_done : exit_invalid_file;
 }
 
 }  // namespace
@@ -45,16 +56,16 @@ int run_validate(const Arguments& arguments) {
     command.add_json_option();
     command.options().add_options()("strict", "take warnings for errors");
     if (const auto over = command.parse(arguments)) return *over;
-    if (command.has("json")) return validate_json(command.text_of("FILE"));
+    if (command.has("json")) return validate_json(command.text_of("FILE"), command.has("strict"));
 
     auto file = read_topology(command.text_of("FILE"));
     if (const Exit* over = std::get_if<Exit>(&file)) return *over;
     const CheckedFile& checked = std::get<CheckedFile>(file);
     const auto findings = parse_topology(checked.source, checked.name).diagnostics;
     if (command.has("strict") && !findings.empty()) return exit_invalid_file;
-    fmt::print("{}: valid: network {}, hub {}, {} spoke{}\n", checked.name,
+    print(stdout, fmt::format("{}: valid: network {}, hub {}, {} spoke{}\n", checked.name,
                checked.topology.network, checked.topology.hub.name, checked.topology.spokes.size(),
-               checked.topology.spokes.size() == 1 ? "" : "s");
+               checked.topology.spokes.size() == 1 ? "" : "s"));
     return exit_done;
 }
 

@@ -44,9 +44,11 @@ Result<void> check_owner(int fd, const std::string& path) {
     return {};
 }
 
-Diagnostic finding(const Error& error, Span at, std::string path) {
-    return {Diagnostic::Severity::Error, at, std::move(path), error.doing + ": " + error.reason,
-            error.hint};
+/// `make`: the command that makes such a file, told where there is none.
+Diagnostic finding(const Error& error, const SecretFile& file, const std::string& make) {
+    const bool missing = error.kind == Error::Kind::NotFound;
+    return {Diagnostic::Severity::Error, file.at, file.path, error.doing + ": " + error.reason,
+            missing ? "make it with: " + make : error.hint};
 }
 
 /// The public key that the file states for this private key file; nullopt: none depends on it.
@@ -69,7 +71,6 @@ Result<SecretBytes> read_key_file(const std::string& path) {
         const int saved = errno;
         if (saved == ELOOP) return fail(Error::Kind::Invalid, "read " + path, "a symbolic link");
         Error error = io::system_error("read " + path, saved);
-        if (saved == ENOENT) error.hint = "make it with: overlayctl keygen " + path;
         return fail(std::move(error));
     }
     if (auto checked = check_owner(fd.get(), path); !checked) return pass_on(checked);
@@ -99,21 +100,23 @@ LoadedKeys load_keys(const Topology& topology, const Node& node, const std::stri
                      WhichKeys which) {
     LoadedKeys out;
     const SecretFiles files = secret_files(topology, node);
-    const std::string where = node.is_hub ? "hub.wireguard" : "spokes." + node.name + ".link";
-    for (const auto& file : files.preshared_keys) {
-        auto key = read_key_file(resolve(base_directory, file.value));
+    for (const SecretFile& file : files.preshared_keys) {
+        const std::string path = resolve(base_directory, file.value);
+        auto key = read_key_file(path);
         if (key) {
             out.preshared[file.value] = out.secrets.add_preshared_key(*key);
             OPENSSL_cleanse(key->data(), key->size());
         } else {
-            out.diagnostics.push_back(finding(key.error(), file.at, "preshared_key_file"));
+            out.diagnostics.push_back(
+                finding(key.error(), file, "overlayctl keygen --preshared " + path));
         }
     }
     if (which == WhichKeys::PresharedOnly) return out;
-    for (const auto& file : files.private_keys) {
-        auto key = read_key_file(resolve(base_directory, file.value));
+    for (const SecretFile& file : files.private_keys) {
+        const std::string path = resolve(base_directory, file.value);
+        auto key = read_key_file(path);
         if (!key) {
-            out.diagnostics.push_back(finding(key.error(), file.at, where + ".private_key_file"));
+            out.diagnostics.push_back(finding(key.error(), file, "overlayctl keygen " + path));
             continue;
         }
         const PublicKey public_key = out.secrets.add_private_key(*key);
@@ -121,7 +124,7 @@ LoadedKeys load_keys(const Topology& topology, const Node& node, const std::stri
         for (const PublicKey& stated : stated_keys(topology, node, file.value)) {
             if (stated == public_key) continue;
             out.diagnostics.push_back(
-                {Diagnostic::Severity::Error, file.at, where + ".private_key_file",
+                {Diagnostic::Severity::Error, file.at, file.path,
                  fmt::format("the private key in {} has the public key {}, the file states {}",
                              file.value, text(public_key), text(stated)),
                  "correct public_key, or name the key file that belongs to it"});

@@ -3,6 +3,7 @@
 #include "daemon/reconcile/reconcile.hpp"
 
 #include "daemon/reconcile/live_kernel.hpp"
+#include "netlink/modules.hpp"
 #include "netlink/udp_sockets.hpp"
 #include "topology/attributes.hpp"
 #include "topology/render_plan.hpp"
@@ -30,6 +31,16 @@ void name_port_owners(Plan& plan) {
         const std::string owner =
             netlink::owner_of_udp_port(family, static_cast<std::uint16_t>(port));
         if (!owner.empty()) refusal.reason += " by " + owner;
+    }
+}
+
+/// Where a missing module comes from is the distribution's matter, and netlink/ knows it.
+void name_packages(Plan& plan, const NodeIntent& intent) {
+    for (Refusal& refusal : plan.refusals) {
+        for (const std::string& module : intent.desired.modules) {
+            if (refusal.object == object_of(LoadModule{module}))
+                refusal.hint = netlink::package_hint(module);
+        }
     }
 }
 
@@ -128,6 +139,7 @@ Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& 
     if (!found) return pass_on(found);
     Plan made = plan(intent, *found, *ledger, *neighbours);
     name_port_owners(made);
+    name_packages(made, intent);
     return Prepared{std::move(*kernel),     std::move(secrets), std::move(intent),
                     std::move(*ledger),     std::move(*neighbours),
                     std::move(*found),      std::move(made)};

@@ -48,7 +48,51 @@ check "a preshared key prints nothing" "" "$("$overlayctl" keygen --preshared "$
 check "and is 32 bytes" 32 "$(base64 -d "$work/psk" | wc -c)"
 chmod 644 "$work/a.key"
 check "a key that others can read is refused" 1 "$(code_of "$overlayctl" pubkey "$work/a.key")"
+for name in 9x -x "$(printf 'x%.0s' {1..200})"; do
+  check "no network is called $name" 1 "$(code_of "$overlayctl" keygen "--network=$name")"
+done
 check "keygen wants one place" 1 "$(code_of "$overlayctl" keygen)"
+
+# ---- files that we write hurt nobody else's
+echo mine >"$work/a.key.new"; echo plan >"$work/plan.new"; mkfifo "$work/pipe"; mkdir "$work/folder"
+chmod 600 "$work/a.key"
+check "--force again" 0 "$(code_of "$overlayctl" keygen --force "$work/a.key")"
+check "a file beside the key is left alone" mine "$(cat "$work/a.key.new")"
+"$overlayctl" snapshot >"$work/here.json"
+diff_out() { code_of "$overlayctl" diff "$blog" --node home --against "$work/here.json" --out "$1"; }
+diff_out "$work/plan" >/dev/null
+[ -s "$work/plan" ] || check "--out writes the plan" written missing
+check "a file beside the plan is left alone" plan "$(cat "$work/plan.new")"
+check "--out over a pipe is refused" 1 "$(diff_out "$work/pipe")"
+[ -p "$work/pipe" ] || check "and it stays a pipe" pipe "$(ls -l "$work/pipe")"
+check "--out over a folder is refused" 1 "$(diff_out "$work/folder")"
+check "nothing of a writer is left" "" "$(find "$work" -name '*overlay-new')"
+
+# ---- output that does not arrive is told
+full() { local code=0; "$@" >/dev/full 2>"$work/err" || code=$?; echo $code; }
+closed() { local code=0; "$@" >&- 2>"$work/err" || code=$?; echo $code; }
+for words in "render $blog --node home -f ip" "snapshot" "validate $blog --json" "explain $blog mtu" "--version"; do
+  for how in full closed; do
+    # shellcheck disable=SC2086
+    check "$words, output $how" 1 "$($how "$overlayctl" $words)"
+    grep -q 'standard output' "$work/err" || check "$words, output $how: told" told "$(cat "$work/err")"
+  done
+done
+
+# ---- validate
+sed 's/"version": 1/"version": 1, "extra": 2/' "$blog" >"$work/extra.json"
+check "--strict takes warnings for errors" 3 "$(code_of "$overlayctl" validate --strict "$blog")"
+check "with --json, too" 3 "$(code_of "$overlayctl" validate --strict --json "$blog")"
+check "without, they are none" 0 "$(code_of "$overlayctl" validate --json "$blog")"
+head -c 1100000 /dev/zero | tr '\0' ' ' >"$work/large.json"
+check "too large is invalid" 3 "$(code_of "$overlayctl" validate --json "$work/large.json")"
+grep -q '"valid": false' "$work/out" || check "and says so in JSON" JSON "$(cat "$work/out")"
+
+# ---- down
+down() { code_of "$overlayctl" down "$@" --state-dir "$work/state" --run-dir "$work/run"; }
+check "down takes no path for a network" 1 "$(down ../victim)"
+check "down of a network that is not here" 0 "$(down mistyped)"
+grep -q 'mistyped is not applied here' "$work/err" || check "is told" told "$(cat "$work/err")"
 
 # ---- render
 for node in linode home office; do
@@ -78,6 +122,10 @@ check "explain mtu" "home: gretap-gue between linode and home
   TCP MSS over IPv6               1390" "$("$overlayctl" explain "$blog" mtu home 2>/dev/null | head -13)"
 check "no such link" 1 "$(code_of "$overlayctl" explain "$blog" mtu ofice)"
 grep -q 'did you mean "office"' "$work/err" || check "the near link is named" office "$(cat "$work/err")"
+printf '{"version": 1, "network": "n", "hub": {"name": "h", "underlay": {"addresses": ["198.51.100.1"]}}, "spokes": {}}' >"$work/alone.json"
+check "no links at all" "0 the file has no links" "$(code_of "$overlayctl" explain "$work/alone.json" mtu) $(cat "$work/out")"
+check "radvd of no such node" 1 "$(code_of "$overlayctl" render "$blog" --node nonsense --format radvd)"
+grep -q 'its nodes are: ' "$work/err" || check "lists the nodes" nodes "$(cat "$work/err")"
 check "only the MTU is explained" 1 "$(code_of "$overlayctl" explain "$blog" mtuu home)"
 
 # ---- an invalid file is exit code 3 for each

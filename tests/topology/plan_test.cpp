@@ -66,6 +66,17 @@ TEST_SUITE("plan") {
         }
     }
 
+    TEST_CASE("a module that this kernel has not is refused before anything is changed") {
+        Story story{example("home.json"), "linode"};
+        story.kernel.state.missing_modules = {"wireguard", "tun"};
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].object == "module wireguard");
+        CHECK(p.refusals[0].reason == "this kernel has no such module");
+    }
+
     TEST_CASE("large receive offload goes with forwarding, visibly, and comes back with its end") {
         Story story{example("home.json"), "linode"};
         const OffloadKey uplink{IfName::from_kernel("eth0"), "lro"};

@@ -180,6 +180,7 @@ class Arbitrary {
                            name_or_none()};
         });
         out.modules = some<std::string>([&] { return bytes(1, 20); });
+        out.missing_modules = some<std::string>([&] { return bytes(1, 20); });
         out.all_tables = some<FoundTable>([&] { return FoundTable{bytes(1, 6), bytes(1, 20)}; });
         out.udp_sockets = some<UdpSocket>([&] {
             return UdpSocket{family(), address(), port(), bytes(0, 20)};
@@ -271,6 +272,7 @@ TEST_SUITE("state as JSON") {
   },
   "tables": [],
   "modules": [],
+  "missing_modules": [],
   "all_tables": [],
   "udp_sockets": [],
   "alternative_names": {}
