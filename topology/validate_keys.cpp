@@ -61,24 +61,48 @@ void check_preshared_key(const Topology& topology, const Node& spoke, const Link
     }
 }
 
-/// The hub sends a LAN's packets to one peer, and a spoke has one way to the hub's address inside
-/// WireGuard: it would send what belongs to one link by the device of the other.
-void check_one_each(const Node& spoke, LinkType type, std::string_view hint, Findings& findings) {
-    const LinkSpec* first = nullptr;
+/// The later of two links is told what the earlier one is.
+void report_second(const Node& spoke, const LinkSpec& a, const LinkSpec& b, std::string_view what,
+                   std::string hint, Findings& findings) {
+    const LinkSpec& kept = a.at <= b.at ? a : b;
+    const LinkSpec& second = a.at <= b.at ? b : a;
+    findings.error(second.type.at, link_path(spoke, second) + ".type",
+                   fmt::format("a spoke has one link of type {}{}, and {} is one ({})",
+                               text(second.type.value), what, link_path(spoke, kept),
+                               findings.place(kept.type.at)),
+                   std::move(hint));
+}
+
+/// The hub sends a LAN's packets to one peer.
+void check_one_routed_link(const Node& spoke, Findings& findings) {
+    const LinkSpec* first = routed_link(spoke);
     for (const LinkSpec& link : spoke.links) {
-        if (link.type.value != type) continue;
-        if (first == nullptr) {
+        if (is_gretap(link) || &link == first) continue;
+        report_second(spoke, *first, link, "",
+                      "each network is routed one way; make it two spokes, or a gretap link",
+                      findings);
+    }
+}
+
+/// The kernel has one way to the hub's address inside WireGuard: it would send what belongs to one
+/// tunnel by the device of the other, with an address that the hub does not expect from there.
+void check_ways_inside(const Topology& topology, const Node& spoke, Findings& findings) {
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        const LinkSpec* first = nullptr;
+        for (const LinkSpec& link : spoke.links) {
+            if (link.type.value != LinkType::GretapWireguard ||
+                !has_family_inside(topology, spoke, link, family))
+                continue;
+            if (first != nullptr) {
+                report_second(spoke, *first, link,
+                              family == Family::Ipv4 ? " with IPv4 inside" : " with IPv6 inside",
+                              "both would lead to one address of the hub; make one of them "
+                              "gretap-gue, or give each an \"address\" of another family",
+                              findings);
+                return;
+            }
             first = &link;
-            continue;
         }
-        const bool in_order = first->at <= link.at;  // report the later of the two
-        const LinkSpec& kept = in_order ? *first : link;
-        const LinkSpec& second = in_order ? link : *first;
-        findings.error(second.type.at, link_path(spoke, second) + ".type",
-                       fmt::format("a spoke has one link of type {}, and {} is one ({})",
-                                   text(type), link_path(spoke, kept),
-                                   findings.place(kept.type.at)),
-                       std::string{hint});
     }
 }
 
@@ -87,12 +111,8 @@ void check_one_each(const Node& spoke, LinkType type, std::string_view hint, Fin
 void validate_key_files(const Topology& topology, Findings& findings) {
     for (const Node& spoke : topology.spokes) {
         check_private_keys(topology, spoke, findings);
-        check_one_each(spoke, LinkType::Wireguard,
-                       "each network is routed one way; make it two spokes, or a gretap link",
-                       findings);
-        check_one_each(spoke, LinkType::GretapWireguard,
-                       "both would lead to one address of the hub; make one of them gretap-gue",
-                       findings);
+        check_one_routed_link(spoke, findings);
+        check_ways_inside(topology, spoke, findings);
     }
     for_each_link(topology, [&](const Node& spoke, const LinkSpec& link) {
         check_preshared_key(topology, spoke, link, findings);
