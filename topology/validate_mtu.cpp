@@ -162,8 +162,9 @@ class MtuRules {
         }
         if (at_spoke && !is_gretap(link))  // the link is the device: its own sum follows
             return !is_stated(hub) || hub.value.bytes() >= ipv6_minimum_bytes;
+        if (!at_spoke && !at_hub) return true;
         const MtuBreakdown room = wireguard_room(topology_, spoke, link);
-        if (!(at_spoke || at_hub) || room.link.bytes() >= ipv6_minimum_bytes) return true;
+        if (room.link.bytes() >= ipv6_minimum_bytes) return true;
         findings_.error(link.at, path,
                         fmt::format("IPv6 needs {} bytes, and the WireGuard devices have IPv6 "
                                     "addresses: {}",
