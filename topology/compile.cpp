@@ -78,7 +78,7 @@ void Compiler::bridge() {
         origin(CreateLink{link}, spec.at, here("bridge"));
         out_.desired.links.emplace(link.name, link);
     } else {
-        link.alias = mark("bridge");
+        link.alias = mark(".bridge");
         link.mac = bridge_mac(topology_, node_);
         // With VLAN filtering, untagged frames of a port without a PVID would vanish: never wanted.
         link.bridge = BridgeAttributes{spec.stp.value, spec.multicast_snooping.value, false};

@@ -11,8 +11,9 @@
 namespace overlay {
 
 /// Networks that a layer-3 spoke reaches through the hub: the hub's LANs and bridge, and the
-/// LANs of the other layer-3 spokes.
-std::vector<Located<IpPrefix>> Compiler::behind_hub() const {
+/// LANs of the other layer-3 spokes. Not of a family without an address inside WireGuard: the hub
+/// would find the spoke's packets outside its allowed IPs.
+std::vector<Located<IpPrefix>> Compiler::behind_hub(const LinkSpec& link) const {
     std::vector<Located<IpPrefix>> out;
     for (const auto& lan : topology_.hub.lan) out.push_back({lan.value.network(), lan.at});
     if (topology_.hub.bridge) {
@@ -21,35 +22,32 @@ std::vector<Located<IpPrefix>> Compiler::behind_hub() const {
         }
     }
     for (const Node& other : topology_.spokes) {
-        if (other.name == node_.name || !routed_link(other)) continue;
-        for (const auto& lan : other.lan) out.push_back({lan.value.network(), lan.at});
+        if (other.name == node_.name) continue;
+        for (const auto& lan : routed_lans(topology_, other)) out.push_back(lan);
     }
+    const bool has4 = has_family_inside(topology_, node_, link, Family::Ipv4);
+    const bool has6 = has_family_inside(topology_, node_, link, Family::Ipv6);
+    std::erase_if(out, [&](const auto& prefix) {
+        return prefix.value.family() == Family::Ipv4 ? !has4 : !has6;
+    });
     return out;
-}
-
-const LinkSpec* Compiler::routed_link(const Node& spoke) {
-    for (const LinkSpec& link : spoke.links) {
-        if (link.type.value == LinkType::Wireguard) return &link;
-    }
-    return nullptr;
 }
 
 void Compiler::routed_networks() {
     if (node_.is_hub) {
-        for (const End& end : ends_) {
-            if (end.link.type.value != LinkType::Wireguard) continue;
-            for (const auto& lan : end.spoke.lan) {
-                route({.destination = lan.value.network(),
+        for (const Node& spoke : topology_.spokes) {
+            for (const auto& lan : routed_lans(topology_, spoke)) {
+                route({.destination = lan.value,
                        .gateway = {},
                        .device = topology_.hub.wireguard->interface.value},
-                      lan.at, fmt::format("spokes.{}.lan", end.spoke.name));
+                      lan.at, fmt::format("spokes.{}.lan", spoke.name));
             }
         }
         return;
     }
     if (const LinkSpec* link = routed_link(node_)) {
         const IfName device = spoke_wireguard_interface(topology_, node_, *link);
-        for (const auto& prefix : behind_hub()) {
+        for (const auto& prefix : behind_hub(*link)) {
             // Its other link may be a port of the common Ethernet, which is nearer.
             if (is_connected(prefix.value)) continue;
             route({.destination = prefix.value, .gateway = {}, .device = device}, prefix.at,
@@ -71,7 +69,7 @@ void Compiler::routes_to_routed_spokes() {
     std::vector<Located<IpPrefix>> targets;
     for (const Node& other : topology_.spokes) {
         if (!routed_link(other)) continue;
-        for (const auto& lan : other.lan) targets.push_back({lan.value.network(), lan.at});
+        for (const auto& lan : routed_lans(topology_, other)) targets.push_back(lan);
         for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
             targets.push_back({prefix.network(), other.at});
         }
@@ -109,7 +107,7 @@ void Compiler::exit_through_hub() {
     const LinkSpec* link = routed_link(node_);
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
         const auto via = link ? exit_by_wireguard(*link, family) : hub_on_our_ethernet(family);
-        if (!via) continue;
+        if (!via || !can_exit(topology_, source_towards(*via))) continue;
         const auto halves = family == Family::Ipv4 ? std::array{"0.0.0.0/1", "128.0.0.0/1"}
                                                    : std::array{"::/1", "8000::/1"};
         for (const char* half : halves) {
@@ -120,6 +118,14 @@ void Compiler::exit_through_hub() {
         }
     }
     for (const LinkSpec& each : node_.links) pin_hub(each, at, here("exit"));
+}
+
+/// Our own address beside the hub's, or, inside WireGuard, the only one.
+IpAddress Compiler::source_towards(const std::pair<IpAddress, IfName>& via) const {
+    for (const Address& own : out_.desired.addresses) {
+        if (own.link == via.second && own.prefix.contains(via.first)) return own.prefix.address();
+    }
+    return via.first;
 }
 
 /// Where the hub's uplink is in the bridge, the provider's router advertises the hub's own network

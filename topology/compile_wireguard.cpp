@@ -16,7 +16,7 @@ void Compiler::hub_wireguard() {
     });
     if (!spec || !used) return;
     const IfName name = spec->interface.value;
-    Link link{.name = name, .kind = LinkKind::Wireguard, .alias = mark("wireguard")};
+    Link link{.name = name, .kind = LinkKind::Wireguard, .alias = mark(".wireguard")};
     link.mtu = mtus_.hub_wireguard();
     own_link(link, spec->at, "hub.wireguard");
     WireguardDevice device{.public_key = spec->public_key.value,
@@ -52,9 +52,23 @@ void Compiler::spoke_wireguard() {
         origin(SetPeer{name, hub, {}, {}}, end.link.at, path);
         wireguard_device(name, std::move(device),
                          {private_key_file(topology_, end.link), end.link.at});
-        const Span at = end.link.addresses.empty() ? end.link.at : end.link.addresses.front().at;
-        for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, end.link)) {
-            address(name, {prefix, at}, path + ".address");
+        spoke_tunnel(end, name);
+    }
+}
+
+/// Beside a routed link the tunnel's device must not bring the network inside WireGuard a second
+/// time: the kernel would take one of the two for both. It keeps the way to the hub only.
+void Compiler::spoke_tunnel(const End& end, const IfName& device) {
+    const std::string path = link_path(node_, end.link) + ".address";
+    const Span at = end.link.addresses.empty() ? end.link.at : end.link.addresses.front().at;
+    const LinkSpec* routed = routed_link(node_);
+    const bool alone = routed == nullptr || routed == &end.link;
+    for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, end.link)) {
+        address(device, {alone ? prefix : IpPrefix::host(prefix.address()), at}, path);
+        for (const IpPrefix& hub : hub_tunnel_addresses(topology_)) {
+            if (alone || hub.family() != prefix.family()) continue;
+            route({.destination = IpPrefix::host(hub.address()), .gateway = {}, .device = device},
+                  at, path);
         }
     }
 }
@@ -73,7 +87,8 @@ WireguardPeer Compiler::peer_at_hub(const End& end) {
         peer.allowed_ips.insert(IpPrefix::host(prefix.address()));
     }
     if (end.link.type.value == LinkType::Wireguard) {
-        for (const auto& lan : end.spoke.lan) peer.allowed_ips.insert(lan.value.network());
+        for (const auto& lan : routed_lans(topology_, end.spoke))
+            peer.allowed_ips.insert(lan.value);
     }
     return peer;
 }
@@ -92,9 +107,10 @@ WireguardPeer Compiler::hub_at_spoke(const End& end) {
                                     : IpPrefix::host(prefix.address()));
     }
     if (end.link.type.value != LinkType::Wireguard) return peer;
-    for (const auto& prefix : behind_hub()) peer.allowed_ips.insert(prefix.value);
+    for (const auto& prefix : behind_hub(end.link)) peer.allowed_ips.insert(prefix.value);
     if (node_.exit && node_.exit->value) {
         for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, end.link)) {
+            if (!can_exit(topology_, prefix.address())) continue;
             const auto any = prefix.family() == Family::Ipv4 ? "0.0.0.0/0" : "::/0";
             peer.allowed_ips.insert(*IpPrefix::parse(any));
         }

@@ -47,6 +47,7 @@ class Compiler {
     // compile_wireguard.cpp
     void hub_wireguard();
     void spoke_wireguard();
+    void spoke_tunnel(const End& end, const IfName& device);
     void wireguard_device(const IfName& name, WireguardDevice device,
                           const Located<std::string>& key);
     WireguardPeer peer_at_hub(const End& end);
@@ -55,14 +56,14 @@ class Compiler {
     Fingerprint preshared(const LinkSpec& link);
 
     // compile_routes.cpp
-    [[nodiscard]] std::vector<Located<IpPrefix>> behind_hub() const;
-    static const LinkSpec* routed_link(const Node& spoke);
+    [[nodiscard]] std::vector<Located<IpPrefix>> behind_hub(const LinkSpec& link) const;
     void routed_networks();
     [[nodiscard]] bool is_connected(const IpPrefix& network) const;
     void routes_to_routed_spokes();
     [[nodiscard]] std::optional<std::pair<IpAddress, IfName>> hub_on_our_ethernet(
         Family family) const;
     void exit_through_hub();
+    [[nodiscard]] IpAddress source_towards(const std::pair<IpAddress, IfName>& via) const;
     void keep_way_to_bridged_hub();
     void pin_hub(const LinkSpec& link, Span at, std::string path);
     [[nodiscard]] std::optional<std::pair<IpAddress, IfName>> exit_by_wireguard(

@@ -73,7 +73,10 @@ std::string default_key_file(std::string_view network) {
 }
 
 std::string private_key_file(const Topology& topology, const LinkSpec& link) {
-    return link.private_key_file ? link.private_key_file->value : default_key_file(topology.network);
+    if (link.private_key_file) return link.private_key_file->value;
+    // No name of a network has a dot.
+    return default_key_file(link.id.empty() ? topology.network
+                                            : fmt::format("{}.{}", topology.network, link.id));
 }
 
 std::string link_path(const Node& spoke, const LinkSpec& link) {
@@ -242,6 +245,44 @@ std::optional<TunnelEnds> tunnel_ends(const Topology& topology, const Node& spok
         if (h != hub.end() && s != own.end()) return TunnelEnds{h->address(), s->address()};
     }
     return std::nullopt;
+}
+
+// ---- layer 3 ------------------------------------------------------------------------------------
+
+const LinkSpec* routed_link(const Node& spoke) {
+    for (const LinkSpec& link : spoke.links) {
+        if (!is_gretap(link)) return &link;
+    }
+    return nullptr;
+}
+
+bool has_family_inside(const Topology& topology, const Node& spoke, const LinkSpec& link,
+                       Family family) {
+    const std::vector<IpPrefix> inside = spoke_tunnel_addresses(topology, spoke, link);
+    return std::any_of(inside.begin(), inside.end(),
+                       [&](const IpPrefix& prefix) { return prefix.family() == family; });
+}
+
+std::vector<Located<IpPrefix>> routed_lans(const Topology& topology, const Node& spoke) {
+    std::vector<Located<IpPrefix>> out;
+    const LinkSpec* link = routed_link(spoke);
+    if (link == nullptr || spoke.lan.empty()) return out;
+    for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+        if (!has_family_inside(topology, spoke, *link, family)) continue;
+        for (const auto& lan : spoke.lan) {
+            if (lan.value.family() == family) out.push_back({lan.value.network(), lan.at});
+        }
+    }
+    return out;
+}
+
+bool can_exit(const Topology& topology, const IpAddress& source) {
+    if (source.family() == Family::Ipv4) return true;
+    static const IpPrefix global = *IpPrefix::parse("2000::/3");  // RFC 4291 §2.4, IANA
+    const auto& on = topology.hub.forwarding;
+    return global.contains(source) && std::any_of(on.begin(), on.end(), [](const auto& family) {
+               return family.value == Family::Ipv6;
+           });
 }
 
 // ---- marks and bridges --------------------------------------------------------------------------

@@ -29,7 +29,8 @@ namespace overlay {
 
 /// Where a node keeps its private key unless the file says otherwise: "/etc/overlay/<network>.key".
 [[nodiscard]] std::string default_key_file(std::string_view network);
-/// Where the spoke keeps the private key of this link.
+/// Where the spoke keeps the private key of this link. Of one of several links, each with a key pair
+/// of its own, "/etc/overlay/<network>.<link>.key" unless stated.
 [[nodiscard]] std::string private_key_file(const Topology& topology, const LinkSpec& link);
 
 /// nullopt: no key on the wire ("none").
@@ -61,6 +62,18 @@ struct TunnelEnds {
 [[nodiscard]] std::optional<TunnelEnds> tunnel_ends(const Topology& topology, const Node& spoke,
                                                     const LinkSpec& link);
 
+/// The link that routes a layer-3 spoke; nullptr: it has none.
+[[nodiscard]] const LinkSpec* routed_link(const Node& spoke);
+/// Whether packets of this family find an address inside WireGuard at the spoke's end of the link.
+[[nodiscard]] bool has_family_inside(const Topology& topology, const Node& spoke,
+                                     const LinkSpec& link, Family family);
+/// The LANs behind a layer-3 spoke that are routed: those of a family that its tunnel has.
+[[nodiscard]] std::vector<Located<IpPrefix>> routed_lans(const Topology& topology,
+                                                         const Node& spoke);
+/// Whether what comes from this address of a spoke can enter the Internet at the hub: IPv4 is
+/// masqueraded there, IPv6 must be forwarded and come from an address that others can answer.
+[[nodiscard]] bool can_exit(const Topology& topology, const IpAddress& source);
+
 /// The spoke's FOU port: stated, or the hub's.
 [[nodiscard]] std::uint16_t spoke_gue_port(const Topology& topology, const LinkSpec& link);
 /// Where the hub sends GUE: the NAT's address and port, else the spoke's own; nullopt: unknown (an
@@ -73,7 +86,8 @@ struct TunnelEnds {
                                                               const Node& spoke,
                                                               const LinkSpec& link);
 
-/// `overlay:<network>:<id>`
+/// `overlay:<network>:<id>`. The id of a link is link_id(); what a node has besides links has one that
+/// begins with a dot, as no name of a spoke does.
 [[nodiscard]] std::string ownership_mark(std::string_view network, std::string_view id);
 
 /// Whether the spoke's end of the link is a port of the spoke's bridge, and the hub's of the hub's.

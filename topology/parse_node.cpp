@@ -179,6 +179,8 @@ void parse_links(Findings& findings, const ObjectReader& object, Node& spoke) {
         }
         parse_link(findings, link, member.key, spoke);
     }
+    std::sort(spoke.links.begin(), spoke.links.end(),
+              [](const LinkSpec& a, const LinkSpec& b) { return a.id < b.id; });
 }
 
 }  // namespace

@@ -51,6 +51,45 @@ void Planner::links() {
     return_borrowed_links();
 }
 
+namespace {
+
+/// "overlay:<network>:<id>": the network; empty: no mark of ours.
+std::string network_of(const std::string& alias) {
+    constexpr std::string_view prefix = "overlay:";
+    const std::size_t end = alias.starts_with(prefix) ? alias.find(':', prefix.size())
+                                                      : std::string::npos;
+    if (end == std::string::npos) return {};
+    return alias.substr(prefix.size(), end - prefix.size());
+}
+
+/// Default names follow from nodes, not from the network: two files may want the same.
+std::string keys_for_name(LinkKind kind) {
+    switch (kind) {
+        case LinkKind::Bridge: return "\"name\" of the bridge";
+        case LinkKind::Wireguard: return "\"interface\", or \"wireguard_interface\" of the link";
+        default: return "\"interface\", at the hub \"hub_interface\", of the link";
+    }
+}
+
+}  // namespace
+
+void Planner::refuse_name(const Link& desired, const Link& found) {
+    const std::string alias = found.alias.value_or("");
+    const std::string other = network_of(alias);
+    if (other.empty()) {
+        refuse(CreateLink{desired},
+               fmt::format("an interface named {} exists ({}{}) and is not ours",
+                           desired.name.str(), text(found.kind),
+                           alias.empty() ? "" : ", alias \"" + alias + "\""),
+               "remove or rename it, or give ours another name in the file");
+    } else {
+        refuse(CreateLink{desired},
+               fmt::format("an interface named {} exists ({}, of network {}) and is not ours",
+                           desired.name.str(), text(found.kind), other),
+               fmt::format("give ours another name in the file: {}", keys_for_name(desired.kind)));
+    }
+}
+
 void Planner::own_link(const Link& desired) {
     plan_.ledger_after.links.insert_or_assign(
         desired.name, Link{.name = desired.name, .kind = desired.kind, .mac = desired.mac});
@@ -81,12 +120,7 @@ void Planner::own_link(const Link& desired) {
         return;
     }
     if (!is_ours(*found)) {
-        const std::string alias = found->alias.value_or("");
-        refuse(
-            CreateLink{desired},
-            fmt::format("an interface named {} exists ({}{}) and is not ours", desired.name.str(),
-                        text(found->kind), alias.empty() ? "" : ", alias \"" + alias + "\""),
-            "remove or rename it, or give ours another name in the file");
+        refuse_name(desired, *found);
         return;
     }
     const bool external = found->gretap && found->gretap->collect_metadata;

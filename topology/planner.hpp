@@ -26,6 +26,7 @@ class Planner {
     void links();
     void free_tunnels();
     void own_link(const Link& desired);
+    void refuse_name(const Link& desired, const Link& found);
     void borrowed_link(const Link& desired);
     void change_link(const Link& desired, const Link& found, bool borrowed);
     void create_link(const Link& desired, Action action, std::string why);

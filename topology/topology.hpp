@@ -130,7 +130,7 @@ struct LinkSpec {
     // gretap-wireguard and wireguard: the spoke's WireGuard
     std::vector<Located<IpPrefix>> addresses;     ///< key "address"; default derived
     std::optional<Located<PublicKey>> public_key;
-    std::optional<Located<std::string>> private_key_file;   ///< default /etc/overlay/<network>.key
+    std::optional<Located<std::string>> private_key_file;   ///< default: derive.hpp
     std::optional<Located<std::string>> preshared_key_file;
     std::optional<Located<IfName>> wireguard_interface;     ///< gretap-wireguard: its WireGuard device
     std::optional<Located<std::uint16_t>> listen_port;
@@ -158,7 +158,7 @@ struct Node {
     std::optional<GueEndpoint> gue;                            // hub
     std::optional<WireguardEndpoint> wireguard;                // hub
 
-    std::vector<LinkSpec> links;                               // spoke, ≥ 1
+    std::vector<LinkSpec> links;                               // spoke, ≥ 1, in order of id
     std::optional<Located<bool>> exit;                         // spoke: "hub" = true: everything leaves there
 };
 

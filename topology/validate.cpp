@@ -6,6 +6,7 @@
 #include "topology/validate_parts.hpp"
 
 #include <algorithm>
+#include <array>
 #include <tuple>
 
 namespace overlay {
@@ -13,6 +14,7 @@ namespace overlay {
 std::vector<Diagnostic> validate(const Topology& topology) {
     Findings findings{topology.file_name};
     validate_names(topology, findings);
+    validate_key_files(topology, findings);
     validate_underlay(topology, findings);
     validate_links(topology, findings);
     validate_addresses(topology, findings);
@@ -20,6 +22,7 @@ std::vector<Diagnostic> validate(const Topology& topology) {
     validate_bridges(topology, findings);
     validate_router_advertisement(topology, findings);
     validate_routing(topology, findings);
+    validate_exit(topology, findings);
     // MTUs are sums over all of this; a missing piece would only be said twice.
     std::vector<Diagnostic> out = findings.take();
     if (has_errors(out)) return out;
@@ -44,7 +47,7 @@ namespace {
 class InterfaceNames {
   public:
     explicit InterfaceNames(Findings& findings)
-        : names_{findings, "the name of", "give one of the two another name"} {}
+        : findings_{findings}, names_{findings, "the name of", "give one of the two another name"} {}
 
     void claim(const IfName& name, Claim claim) {
         const std::string shown = name.str();
@@ -58,10 +61,28 @@ class InterfaceNames {
                   const Claim& derived, std::string_view key) {
         if (!stated) return claim(name, derived);
         const std::string path = joined(derived.path, key);
+        own(*stated, path);
         claim(name, Claim{path, path, stated->at, false});
+    }
+    /// A name that we are to give, not one that is there.
+    void own(const Located<IfName>& name, const std::string& path) {
+        if (!is_taken_by_module(name.value)) return;
+        findings_.error(name.at, path,
+                        fmt::format("the kernel makes an interface called {} itself",
+                                    name.value.str()),
+                        "give it another name");
     }
 
   private:
+    /// Each network namespace gets these when a module is loaded that we or others need: Linux 6.1
+    /// net/ipv4/ip_gre.c, ipip.c, ip_vti.c, net/ipv6/ip6_gre.c, ip6_tunnel.c, ip6_vti.c, sit.c.
+    static bool is_taken_by_module(const IfName& name) {
+        constexpr std::array names{"gre0",    "gretap0", "erspan0", "ip6gre0", "ip6tnl0",
+                                   "ip6_vti0", "ip_vti0", "sit0",    "tunl0"};
+        return std::find(names.begin(), names.end(), name.str()) != names.end();
+    }
+
+    Findings& findings_;
     Register<IfName> names_;
 };
 
@@ -73,6 +94,7 @@ void claim_node_interfaces(const Node& node, InterfaceNames& names) {
     if (!uplink_is_bridge) names.stated(node.underlay.interface, path + ".underlay.interface");
     if (!node.bridge) return;
     names.stated(node.bridge->name, path + ".bridge.name");
+    if (!node.bridge->existing.value) names.own(node.bridge->name, path + ".bridge.name");
     for (std::size_t i = 0; i < node.bridge->ports.size(); ++i) {
         names.stated(node.bridge->ports[i], fmt::format("{}.bridge.ports[{}]", path, i));
     }
@@ -83,6 +105,7 @@ void validate_interface_names(const Topology& topology, Findings& findings) {
     claim_node_interfaces(topology.hub, at_hub);
     if (const auto& device = topology.hub.wireguard) {
         at_hub.stated(device->interface, "hub.wireguard.interface");
+        at_hub.own(device->interface, "hub.wireguard.interface");
     }
     for (const Node& spoke : topology.spokes) {
         InterfaceNames at_spoke{findings};

@@ -8,14 +8,6 @@
 namespace overlay {
 namespace {
 
-/// Why an interface cannot have this address; empty: it can.
-std::string unusable(const IpAddress& address) {
-    if (address.is_unspecified()) return "is no host's address";
-    if (address.is_multicast()) return "is a multicast address";
-    if (address.is_loopback()) return "is a loopback address";
-    return {};
-}
-
 bool is_broadcast(const IpPrefix& prefix) {
     if (prefix.family() != Family::Ipv4 || prefix.length() >= 31) return false;  // RFC 3021
     const std::uint8_t* bytes = prefix.address().data();
@@ -33,7 +25,7 @@ bool is_network_address(const IpPrefix& prefix) {
 void check_interface_address(Findings& findings, const Located<IpPrefix>& prefix,
                              const std::string& path) {
     const IpPrefix& value = prefix.value;
-    if (const std::string why = unusable(value.address()); !why.empty()) {
+    if (const std::string why = why_no_host(value.address()); !why.empty()) {
         findings.error(prefix.at, path, fmt::format("{} {}", text(value.address()), why));
     } else if (is_network_address(value)) {
         findings.error(prefix.at, path,
@@ -52,6 +44,17 @@ void check_network(Findings& findings, const Located<IpPrefix>& prefix, const st
     findings.error(prefix.at, path,
                    fmt::format("{} has bits behind its prefix length", text(prefix.value)),
                    fmt::format("the network is {}", text(prefix.value.network())));
+}
+
+void check_lan(Findings& findings, const Located<IpPrefix>& prefix, const std::string& path) {
+    if (prefix.value.length() == 0) {
+        findings.error(prefix.at, path,
+                       fmt::format("{} is everything, not a network behind a node",
+                                   text(prefix.value)),
+                       "\"exit\": \"hub\" sends everything through the hub");
+    } else if (const std::string why = why_no_network(prefix.value); !why.empty()) {
+        findings.error(prefix.at, path, fmt::format("{} {}", text(prefix.value), why));
+    }
 }
 
 template <class Visit>
@@ -115,6 +118,56 @@ void check_disjoint(Findings& findings, std::vector<Network> networks) {
     }
 }
 
+std::vector<Network> tunnel_networks(const Topology& topology) {
+    std::vector<Network> out;
+    const std::vector<Located<IpPrefix>> tunnels = located_tunnel_networks(topology);
+    const bool derived = !tunnels.empty() && topology.hub.wireguard->addresses.empty();
+    for (const auto& tunnel : tunnels) {
+        out.push_back({tunnel.value, tunnel.at,
+                       derived ? "hub.wireguard" : "hub.wireguard.address",
+                       "the network inside WireGuard"});
+    }
+    return out;
+}
+
+/// What a spoke with WireGuard has besides the common Ethernet's network: in the network inside
+/// WireGuard it would be a second way to the hub's address there.
+std::vector<Network> networks_beside_wireguard(const Topology& topology,
+                                               const std::vector<Network>& ethernet) {
+    std::vector<Network> out;
+    for (const Node& spoke : topology.spokes) {
+        if (std::none_of(spoke.links.begin(), spoke.links.end(), uses_wireguard)) continue;
+        for_each_overlay_address(
+            spoke, [&](const Located<IpPrefix>& prefix, const std::string& path) {
+                const bool is_common =
+                    std::any_of(ethernet.begin(), ethernet.end(), [&](const Network& network) {
+                        return network.prefix.overlaps(prefix.value);
+                    });
+                if (is_common) return;
+                out.push_back({prefix.value, prefix.at, path, "a network of " + node_path(spoke)});
+            });
+    }
+    return out;
+}
+
+/// The hub routes these LANs into WireGuard: what lies on its own uplink would be lost to it.
+void check_hub_neighbours(const Topology& topology, const std::vector<Network>& routed,
+                          Findings& findings) {
+    const Underlay& underlay = topology.hub.underlay;
+    for (const Network& lan : routed) {
+        for (const auto* addresses : {&underlay.addresses, &underlay.gateways}) {
+            for (const auto& address : *addresses) {
+                if (!lan.prefix.contains(address.value)) continue;
+                findings.error(
+                    lan.at, lan.path,
+                    fmt::format("the hub's uplink lies in {}: {} ({})", text(lan.prefix.network()),
+                                text(address.value), findings.place(address.at)),
+                    "the hub would route its own neighbours into the tunnel");
+            }
+        }
+    }
+}
+
 /// Networks that must stay apart: routed LANs, the common Ethernet, the addresses inside WireGuard.
 void validate_networks(const Topology& topology, Findings& findings) {
     std::vector<Network> all_lans = lans(topology.hub);
@@ -141,26 +194,24 @@ void validate_networks(const Topology& topology, Findings& findings) {
             if (bridge.prefix.overlaps(lan.prefix)) report_overlap(findings, bridge, lan);
         }
     }
-    if (!topology.hub.wireguard) return;
-    const WireguardEndpoint& device = *topology.hub.wireguard;
-    const std::vector<IpPrefix> tunnels = hub_tunnel_addresses(topology);
-    for (std::size_t i = 0; i < tunnels.size(); ++i) {
-        const Network tunnel{tunnels[i],
-                             device.addresses.empty() ? device.at : device.addresses[i].at,
-                             device.addresses.empty() ? "hub.wireguard" : "hub.wireguard.address",
-                             "the network inside WireGuard"};
-        for (const auto* others : {&all_lans, &ethernet}) {
+    std::vector<Network> at_spokes = networks_beside_wireguard(topology, ethernet);
+    for (const Network& tunnel : tunnel_networks(topology)) {
+        for (const auto* others : {&all_lans, &ethernet, &at_spokes}) {
             for (const Network& other : *others) {
                 if (tunnel.prefix.overlaps(other.prefix)) report_overlap(findings, tunnel, other);
             }
         }
     }
+    check_hub_neighbours(topology, routed, findings);
 }
 
 }  // namespace
 
 void validate_addresses(const Topology& topology, Findings& findings) {
-    Register<IpAddress> addresses{findings, "the address of"};
+    Register<IpAddress> addresses{
+        findings, "the address of", {},
+        "both follow from names; state \"address\" in one of the two links, or give the hub a wider "
+        "network in hub.wireguard.address"};
     const auto visit = [&](const Node& node) {
         for_each_overlay_address(
             node, [&](const Located<IpPrefix>& prefix, const std::string& path) {
@@ -170,6 +221,7 @@ void validate_addresses(const Topology& topology, Findings& findings) {
             });
         for (std::size_t i = 0; i < node.lan.size(); ++i) {
             check_network(findings, node.lan[i], lan_path(node, i));
+            check_lan(findings, node.lan[i], lan_path(node, i));
         }
     };
     visit(topology.hub);
@@ -193,6 +245,16 @@ void validate_addresses(const Topology& topology, Findings& findings) {
         }
     });
     validate_networks(topology, findings);
+}
+
+std::vector<Located<IpPrefix>> located_tunnel_networks(const Topology& topology) {
+    std::vector<Located<IpPrefix>> out;
+    const std::vector<IpPrefix> tunnels = hub_tunnel_addresses(topology);
+    for (std::size_t i = 0; i < tunnels.size(); ++i) {
+        const WireguardEndpoint& device = *topology.hub.wireguard;
+        out.push_back({tunnels[i], device.addresses.empty() ? device.at : device.addresses[i].at});
+    }
+    return out;
 }
 
 Claim tunnel_claim(const Node& spoke, const LinkSpec& link, std::size_t index) {
@@ -267,6 +329,14 @@ void check_allowed_ips(Findings& findings, const Topology& topology, const Node&
 void validate_tunnel_addresses(const Topology& topology, Findings& findings) {
     if (!topology.hub.wireguard) return;
     check_one_per_family(findings, topology.hub.wireguard->addresses, "hub.wireguard.address");
+    for (const auto& address : topology.hub.wireguard->addresses) {
+        if (address.value.family() == Family::Ipv4 || !address.value.address().is_link_local())
+            continue;
+        findings.error(address.at, "hub.wireguard.address",
+                       fmt::format("{} is link-local: tunnels and routes cannot use it",
+                                   text(address.value.address())),
+                       "such as an address of fd00::/8");
+    }
     const std::vector<IpPrefix> hub = hub_tunnel_addresses(topology);
     for_each_link(topology, [&](const Node& spoke, const LinkSpec& link) {
         if (!uses_wireguard(link)) return;

@@ -27,14 +27,8 @@ bool is_private(const IpAddress& address) {
 void check_outer_address(Findings& findings, const Located<IpAddress>& address,
                          const std::string& path) {
     const IpAddress& value = address.value;
-    std::string why;
-    if (value.is_unspecified())
-        why = "is no host's address";
-    else if (value.is_multicast())
-        why = "is a multicast address";
-    else if (value.is_loopback())
-        why = "is a loopback address";
-    else if (value.is_link_local() && value.family() == Family::Ipv6)
+    std::string why = why_no_host(value);
+    if (why.empty() && value.is_link_local() && value.family() == Family::Ipv6)
         why = "needs a zone, which tunnels lack";
     if (!why.empty()) findings.error(address.at, path, fmt::format("{} {}", text(value), why));
 }
@@ -53,6 +47,32 @@ void check_one_each(Findings& findings, const std::vector<Located<IpAddress>>& a
     }
 }
 
+/// The old way to the Internet: a neighbour on the uplink, so not the hub inside the tunnel.
+void check_gateway(const Topology& topology, const Node& node, const Located<IpAddress>& gateway,
+                   const std::string& path, Findings& findings) {
+    const IpAddress& value = gateway.value;
+    if (const std::string why = why_no_host(value); !why.empty()) {
+        findings.error(gateway.at, path, fmt::format("{} {}", text(value), why));
+    } else if (value.family() == Family::Ipv6 && value.is_link_local() &&
+               !node.underlay.interface) {
+        findings.error(gateway.at, path,
+                       fmt::format("{} is link-local: on which interface?", text(value)),
+                       "add \"interface\" to the underlay");
+    }
+    std::vector<Located<IpPrefix>> inside = located_tunnel_networks(topology);
+    if (topology.hub.bridge) {
+        const auto& bridge = topology.hub.bridge->addresses;
+        inside.insert(inside.end(), bridge.begin(), bridge.end());
+    }
+    for (const auto& address : inside) {
+        if (node.is_hub || address.value.address() != value) continue;
+        findings.error(gateway.at, path,
+                       fmt::format("{} is the hub's address inside the overlay ({})", text(value),
+                                   findings.place(address.at)),
+                       "the gateway is the way to the hub without the tunnel");
+    }
+}
+
 }  // namespace
 
 void validate_underlay(const Topology& topology, Findings& findings) {
@@ -62,6 +82,7 @@ void validate_underlay(const Topology& topology, Findings& findings) {
         std::map<Family, Span> gateways;
         for (std::size_t i = 0; i < node.underlay.gateways.size(); ++i) {
             const auto& gateway = node.underlay.gateways[i];
+            check_gateway(topology, node, gateway, fmt::format("{}.gateways[{}]", path, i), findings);
             const auto [found, is_new] = gateways.emplace(gateway.value.family(), gateway.at);
             if (is_new) continue;
             findings.error(gateway.at, fmt::format("{}.gateways[{}]", path, i),
@@ -85,10 +106,8 @@ class LinkRules {
           gre_{findings, "that of", "leave \"key\" out: each link then has its own"} {
         const Node& hub = topology.hub;
         if (hub.bridge) common_ = hub.bridge->addresses;
-        if (hub.wireguard) {
-            common_.insert(common_.end(), hub.wireguard->addresses.begin(),
-                           hub.wireguard->addresses.end());
-        }
+        const std::vector<Located<IpPrefix>> tunnels = located_tunnel_networks(topology);
+        common_.insert(common_.end(), tunnels.begin(), tunnels.end());
         common_.insert(common_.end(), hub.lan.begin(), hub.lan.end());
         for (const Node& spoke : topology.spokes) {
             if (is_routed(spoke) && !spoke.lan.empty()) routed_.push_back(&spoke);
@@ -111,7 +130,7 @@ class LinkRules {
         if (is_gue(link))
             check_gue(spoke, link, path);
         else
-            check_endpoint(link, path);
+            check_endpoint(spoke, link, path);
         if (is_gretap(link)) check_gre_key(spoke, link, path, *remote);
         check_own_way(spoke, link, path, *remote);
     }
@@ -146,6 +165,19 @@ class LinkRules {
                                     text(address.value), family_name(family)));
     }
 
+    /// True: it is, and that was reported.
+    bool is_hubs_own(const Located<IpAddress>& address, const std::string& path) {
+        for (const auto& own : topology_.hub.underlay.addresses) {
+            if (own.value != address.value) continue;
+            findings_.error(address.at, path,
+                            fmt::format("{} is the hub's own address ({})", text(address.value),
+                                        findings_.place(own.at)),
+                            "a tunnel needs two ends");
+            return true;
+        }
+        return false;
+    }
+
     void check_gue(const Node& spoke, const LinkSpec& link, const std::string& path) {
         if (link.local) {
             check_outer_address(findings_, *link.local, path + ".local");
@@ -169,6 +201,12 @@ class LinkRules {
                          : "add \"local\", and \"nat\" if a router translates it");
             return;
         }
+        const Span own_at = place_of_own(spoke, link, *own);
+        const bool same = is_hubs_own({*own, own_at}, link.local ? path + ".local"
+                                                                  : node_path(spoke) +
+                                                                        ".underlay.addresses");
+        if (link.nat && is_hubs_own(link.nat->address, path + ".nat.address")) return;
+        if (same) return;
         const auto endpoint = spoke_gue_endpoint(topology_, spoke, link);
         if (!link.nat && is_private(*own) && !is_private(*hub_underlay_address(topology_, link))) {
             findings_.warning(
@@ -177,16 +215,29 @@ class LinkRules {
                 "add \"nat\" with the public address and port of the router");
         }
         const Span at = link.nat ? link.nat->port.at : link.local ? link.local->at : link.at;
-        if (!own_endpoints_.emplace(spoke.name, *endpoint).second)
+        if (!own_gue_.emplace(spoke.name, *endpoint).second)
             return;  // one socket, several links
         endpoints_.claim(*endpoint, text(*endpoint), Claim{node_path(spoke), path, at, false});
     }
 
-    void check_endpoint(const LinkSpec& link, const std::string& path) {
+    /// Where the spoke's own underlay address is said.
+    static Span place_of_own(const Node& spoke, const LinkSpec& link, const IpAddress& own) {
+        if (link.local) return link.local->at;
+        for (const auto& address : spoke.underlay.addresses) {
+            if (address.value == own) return address.at;
+        }
+        return link.at;
+    }
+
+    void check_endpoint(const Node& spoke, const LinkSpec& link, const std::string& path) {
         if (!link.endpoint) return;
         const Located<IpAddress> address{link.endpoint->value.address, link.endpoint->at};
         check_outer_address(findings_, address, path + ".endpoint");
         check_family(address, link, path + ".endpoint");
+        if (!is_hubs_own(address, path + ".endpoint")) {
+            endpoints_.claim(link.endpoint->value, text(link.endpoint->value),
+                             Claim{node_path(spoke), path + ".endpoint", link.endpoint->at, false});
+        }
         if (link.listen_port) return;
         findings_.error(link.endpoint->at, path + ".endpoint",
                         "the hub cannot call a spoke without a fixed port", "add \"listen_port\"");
@@ -202,11 +253,10 @@ class LinkRules {
             if (!endpoint) return;
             remote = endpoint->address;
         } else {
-            const auto inside = spoke_tunnel_addresses(topology_, spoke, link);
-            const auto hub_inside = hub_tunnel_addresses(topology_);
-            if (inside.empty() || hub_inside.empty()) return;
-            local = hub_inside.front().address();
-            remote = inside.front().address();
+            const auto ends = tunnel_ends(topology_, spoke, link);
+            if (!ends) return;
+            local = ends->hub;
+            remote = ends->spoke;
         }
         const auto key = gre_key(topology_, spoke, link);
         const bool derived = link.key.mode == Setting<std::uint32_t>::Mode::Derived;
@@ -215,10 +265,14 @@ class LinkRules {
                        : fmt::format("a tunnel to {} without GRE key", text(far));
         };
         const Claim claim{path, derived ? path : path + ".key", link.key.at, derived};
-        const bool alone = gre_.claim(GreIdentity{"hub", local, remote, key}, shown(remote), claim);
+        // IPv6 compares the keys only, not whether there is one: net/ipv6/ip6_gre.c,
+        // ip6gre_tunnel_find.
+        const auto known_by = local.family() == Family::Ipv6 ? std::optional{key.value_or(0)} : key;
+        const bool alone =
+            gre_.claim(GreIdentity{"hub", local, remote, known_by}, shown(remote), claim);
         const auto own = spoke_underlay_address(topology_, spoke, link);
         if (!alone || !is_gue(link) || !own) return;
-        gre_.claim(GreIdentity{node_path(spoke), *own, local, key}, shown(local), claim);
+        gre_.claim(GreIdentity{node_path(spoke), *own, local, known_by}, shown(local), claim);
     }
 
     /// A tunnel whose far end lies in a network that the tunnel itself brings would swallow its own
@@ -269,7 +323,7 @@ class LinkRules {
     std::vector<Located<IpPrefix>> common_;  ///< networks that every link leads to
     std::vector<const Node*> routed_;        ///< spokes whose LANs every link leads to
     Register<Endpoint> endpoints_;
-    std::set<std::pair<std::string, Endpoint>> own_endpoints_;
+    std::set<std::pair<std::string, Endpoint>> own_gue_;
     Register<GreIdentity> gre_;
 };
 

@@ -57,12 +57,7 @@ bool has_ipv6(const std::vector<Located<IpPrefix>>& addresses) {
 
 /// Whether IPv6 packets travel inside this link.
 bool carries_ipv6(const Topology& topology, const Node& spoke, const LinkSpec& link) {
-    if (!is_gretap(link)) {
-        const auto inside = spoke_tunnel_addresses(topology, spoke, link);
-        return std::any_of(inside.begin(), inside.end(), [](const IpPrefix& address) {
-            return address.family() == Family::Ipv6;
-        });
-    }
+    if (!is_gretap(link)) return has_family_inside(topology, spoke, link, Family::Ipv6);
     const Node& hub = topology.hub;
     return hub.router_advertisement || (hub.bridge && has_ipv6(hub.bridge->addresses)) ||
            (spoke.bridge && has_ipv6(spoke.bridge->addresses)) || has_ipv6(spoke.addresses);
@@ -84,6 +79,7 @@ class MtuRules {
         }
         if (uses_wireguard(link))
             check_device(link.wireguard_mtu, spoke, link, path + ".wireguard_mtu");
+        if (uses_wireguard(link) && !check_device_for_ipv6(spoke, link, path)) return;
         const bool left_to_kernel = link.mtu.mode == Setting<Mtu>::Mode::Kernel;
         const MtuBreakdown whole = mtus_.explain(spoke, link);
         if (left_to_kernel || whole.link.bytes() >= ipv6_minimum_bytes) return;
@@ -97,6 +93,7 @@ class MtuRules {
     void check_hub_device() {
         const auto& device = topology_.hub.wireguard;
         if (!device || !is_stated(device->mtu)) return;
+        if (hub_has_ipv6_inside()) needs_minimum(device->mtu, "hub.wireguard.mtu");
         for_each_link(topology_, [&](const Node& spoke, const LinkSpec& link) {
             if (reported_ || !uses_wireguard(link)) return;
             reported_ = !check_device(device->mtu, spoke, link, "hub.wireguard.mtu");
@@ -105,25 +102,76 @@ class MtuRules {
 
     void check_bridge(const Node& node) {
         if (!node.bridge) return;
-        const auto room = narrowest_port(node);
-        if (!room) return;
         const Setting<Mtu>& stated = node.bridge->mtu;
-        if (is_stated(stated) && stated.value > *room) {
+        const auto room = narrowest_port(node);
+        if (room && is_stated(stated) && stated.value > *room) {
             findings_.error(stated.at, node_path(node) + ".bridge.mtu",
                             fmt::format("{} is more than the {} that its narrowest port carries",
                                         stated.value.bytes(), room->bytes()),
                             "larger frames would vanish without a word");
         }
-        if (!node.router_advertisement || !is_stated(node.router_advertisement->mtu)) return;
-        const Setting<Mtu>& told = node.router_advertisement->mtu;
-        const Mtu carried = is_stated(stated) ? std::min(stated.value, *room) : *room;
-        if (told.value <= carried) return;
-        findings_.error(told.at, "hub.router_advertisement.mtu",
-                        fmt::format("hosts would send {} bytes, and the bridge carries {}",
-                                    told.value.bytes(), carried.bytes()));
+        if (has_ipv6(node.bridge->addresses)) {
+            needs_minimum(stated, node_path(node) + ".bridge.mtu");
+            if (!is_stated(stated) && mtus_.bridge(node) == node.underlay.mtu.value)
+                needs_minimum({Setting<Mtu>::Mode::Stated, node.underlay.mtu.value,
+                               node.underlay.mtu.at},
+                              node_path(node) + ".underlay.mtu");
+        }
+        check_advertised(node, room);
     }
 
   private:
+    /// Hosts must not be told of more than the bridge carries.
+    void check_advertised(const Node& node, std::optional<Mtu> room) {
+        if (!node.router_advertisement || !is_stated(node.router_advertisement->mtu)) return;
+        const Setting<Mtu>& told = node.router_advertisement->mtu;
+        std::optional<Mtu> carried = mtus_.bridge(node);
+        if (room) carried = carried ? std::min(*carried, *room) : *room;
+        if (!carried || told.value <= *carried) return;
+        findings_.error(told.at, "hub.router_advertisement.mtu",
+                        fmt::format("hosts would send {} bytes, and the bridge carries {}",
+                                    told.value.bytes(), carried->bytes()));
+    }
+
+    /// The kernel takes IPv6 off a device with a smaller MTU: net/ipv6/addrconf.c, addrconf_notify.
+    void needs_minimum(const Setting<Mtu>& setting, const std::string& path) {
+        if (!is_stated(setting) || setting.value.bytes() >= ipv6_minimum_bytes) return;
+        findings_.error(setting.at, path,
+                        fmt::format("{} is less than the {} that IPv6 needs, and there is an IPv6 "
+                                    "address",
+                                    setting.value.bytes(), ipv6_minimum_bytes));
+    }
+
+    [[nodiscard]] bool hub_has_ipv6_inside() const {
+        const std::vector<IpPrefix> inside = hub_tunnel_addresses(topology_);
+        return std::any_of(inside.begin(), inside.end(), [](const IpPrefix& address) {
+            return address.family() == Family::Ipv6;
+        });
+    }
+
+    /// The spoke's WireGuard device, and the hub's, which is as wide as the narrowest of its links.
+    /// False: too narrow for the IPv6 address that it has, and reported.
+    bool check_device_for_ipv6(const Node& spoke, const LinkSpec& link, const std::string& path) {
+        const Setting<Mtu>& hub = topology_.hub.wireguard->mtu;
+        const bool at_spoke = has_family_inside(topology_, spoke, link, Family::Ipv6);
+        const bool at_hub = !is_stated(hub) && hub_has_ipv6_inside();
+        if (at_spoke && is_stated(link.wireguard_mtu) &&
+            link.wireguard_mtu.value.bytes() < ipv6_minimum_bytes) {
+            needs_minimum(link.wireguard_mtu, path + ".wireguard_mtu");
+            return false;
+        }
+        if (at_spoke && !is_gretap(link))  // the link is the device: its own sum follows
+            return !is_stated(hub) || hub.value.bytes() >= ipv6_minimum_bytes;
+        if (!at_spoke && !at_hub) return true;
+        const MtuBreakdown room = wireguard_room(topology_, spoke, link);
+        if (room.link.bytes() >= ipv6_minimum_bytes) return true;
+        findings_.error(link.at, path,
+                        fmt::format("IPv6 needs {} bytes, and the WireGuard devices have IPv6 "
+                                    "addresses: {}",
+                                    ipv6_minimum_bytes, sum(room)));
+        return false;
+    }
+
     void check_outer(const Node& node, const LinkSpec& link, const std::string& path) {
         const auto& mtu = node.underlay.mtu;
         if (underlay_family(topology_, link) == Family::Ipv4 ||

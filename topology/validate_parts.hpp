@@ -26,8 +26,13 @@ template <class Key>
 class Register {
   public:
     /// `role` completes "X is already ROLE OWNER": "the address of".
-    Register(Findings& findings, std::string role, std::string hint = {})
-        : findings_{findings}, role_{std::move(role)}, hint_{std::move(hint)} {}
+    /// `derived_hint` is for two that both follow from names.
+    Register(Findings& findings, std::string role, std::string hint = {},
+             std::string derived_hint = "both follow from names; state one of the two")
+        : findings_{findings},
+          role_{std::move(role)},
+          hint_{std::move(hint)},
+          derived_hint_{std::move(derived_hint)} {}
 
     /// False: somebody else has it, and that was reported.
     bool claim(const Key& key, std::string_view shown, Claim claim) {
@@ -41,7 +46,7 @@ class Register {
                         fmt::format("{}{} is already {} {} ({})", shown,
                                     second.derived ? ", the default here," : "", role_, first.owner,
                                     findings_.place(first.at)),
-                        none_stated ? "both follow from names; state one of the two" : hint_);
+                        none_stated ? derived_hint_ : hint_);
         return false;
     }
 
@@ -49,6 +54,7 @@ class Register {
     Findings& findings_;
     std::string role_;
     std::string hint_;
+    std::string derived_hint_;
     std::map<Key, Claim> claims_;
 };
 
@@ -73,19 +79,28 @@ void for_each_link(const Topology& topology, Visit visit) {
     return node.is_hub ? "hub" : "spokes." + node.name;
 }
 
+/// Why no host can have this address, "is a multicast address"; empty: one can.
+[[nodiscard]] std::string why_no_host(const IpAddress& address);
+/// The same of a network that shall be routed.
+[[nodiscard]] std::string why_no_network(const IpPrefix& network);
+
 /// A spoke whose LAN is reached by routes, not by the common Ethernet.
 [[nodiscard]] bool is_routed(const Node& spoke);
 [[nodiscard]] bool forwards(const Node& node, Family family);
+/// The hub's addresses inside WireGuard; of derived ones the place is that of the device.
+[[nodiscard]] std::vector<Located<IpPrefix>> located_tunnel_networks(const Topology& topology);
 /// The place of the link's tunnel address in the file, or of the link when it is derived.
 [[nodiscard]] Claim tunnel_claim(const Node& spoke, const LinkSpec& link, std::size_t index);
 
 void validate_names(const Topology& topology, Findings& findings);
+void validate_key_files(const Topology& topology, Findings& findings);
 void validate_addresses(const Topology& topology, Findings& findings);
 void validate_tunnel_addresses(const Topology& topology, Findings& findings);
 void validate_links(const Topology& topology, Findings& findings);
 void validate_underlay(const Topology& topology, Findings& findings);
 void validate_router_advertisement(const Topology& topology, Findings& findings);
 void validate_bridges(const Topology& topology, Findings& findings);
+void validate_exit(const Topology& topology, Findings& findings);
 void validate_routing(const Topology& topology, Findings& findings);
 void validate_mtus(const Topology& topology, Findings& findings);
 

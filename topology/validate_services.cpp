@@ -1,4 +1,4 @@
-// What the nodes do with packets: bridges, router advertisements, forwarding, masquerade, exit.
+// What the nodes do with packets: bridges, router advertisements, forwarding, masquerade.
 
 #include "topology/validate_parts.hpp"
 
@@ -25,10 +25,13 @@ void check_tree(const Topology& topology, const Node& spoke, Findings& findings)
             first = &link;
             continue;
         }
+        const bool in_order = first->at <= link.at;  // report the later of the two
+        const LinkSpec& kept = in_order ? *first : link;
+        const LinkSpec& second = in_order ? link : *first;
         findings.error(
-            link.at, link_path(spoke, link),
+            second.at, link_path(spoke, second),
             fmt::format("with {} ({}) this closes a loop between {} and {}",
-                        link_path(spoke, *first), findings.place(first->at),
+                        link_path(spoke, kept), findings.place(kept.at),
                         spoke.bridge->name.value.str(), topology.hub.bridge->name.value.str()),
             "only one link of a bridged spoke may carry Ethernet");
     }
@@ -90,11 +93,26 @@ bool has_gretap(const Node& spoke) {
     return std::any_of(spoke.links.begin(), spoke.links.end(), is_gretap);
 }
 
+/// Linux 6.1 net/bridge/br_if.c, find_portno: port numbers have ten bits, and none is 0.
+constexpr std::size_t max_bridge_ports = 1023;
+
+void check_port_count(const Topology& topology, Findings& findings) {
+    const Node& hub = topology.hub;
+    if (!hub.bridge) return;
+    std::size_t ports = hub.bridge->ports.size() + (hub.underlay.in_bridge.value ? 1 : 0);
+    for_each_link(topology, [&](const Node&, const LinkSpec& link) { ports += is_gretap(link); });
+    if (ports <= max_bridge_ports) return;
+    findings.error(hub.bridge->at, "hub.bridge",
+                   fmt::format("{} ports; a bridge has room for {}", ports, max_bridge_ports),
+                   "links of type wireguard need none");
+}
+
 }  // namespace
 
 void validate_bridges(const Topology& topology, Findings& findings) {
     const Node& hub = topology.hub;
     check_uplink_in_bridge(hub, findings);
+    check_port_count(topology, findings);
     const bool any_gretap = std::any_of(topology.spokes.begin(), topology.spokes.end(), has_gretap);
     if (hub.bridge && !any_gretap && !topology.spokes.empty()) {
         findings.warning(hub.bridge->at, "hub.bridge",
@@ -126,7 +144,7 @@ void check_prefix(const AdvertisedPrefix& prefix, const std::string& path, Findi
         findings.error(at, path, fmt::format("{} has bits behind its prefix length", text(value)),
                        fmt::format("the network is {}", text(value.network())));
     }
-    if (value.address().is_link_local() || value.address().is_multicast()) {
+    if (!why_no_network(value).empty()) {
         findings.error(at, path,
                        fmt::format("{} cannot be advertised", text(value)));  // RFC 4861 §4.6.2
     }
@@ -219,15 +237,14 @@ void validate_router_advertisement(const Topology& topology, Findings& findings)
         const std::string element = fmt::format("{}.rdnss[{}]", path, i);
         if (server.value.family() == Family::Ipv4) {
             findings.error(server.at, element, fmt::format("{} is not IPv6", text(server.value)));
-        } else if (server.value.is_unspecified() || server.value.is_multicast() ||
-                   server.value.is_loopback()) {
+        } else if (!why_no_host(server.value).empty()) {
             findings.error(server.at, element,
                            fmt::format("{} is no server's address", text(server.value)));
         }
     }
 }
 
-// ---- forwarding, masquerade, exit ---------------------------------------------------------------
+// ---- forwarding, masquerade ---------------------------------------------------------------------
 
 namespace {
 
@@ -254,56 +271,24 @@ void check_masquerade(const Node& node, Findings& findings) {
                    "add \"forwarding\": [\"ipv4\"]");
 }
 
-void check_exit(const Topology& topology, const Node& spoke, Findings& findings) {
-    if (!spoke.exit || !spoke.exit->value) return;
-    const Node& hub = topology.hub;
-    const Span& at = spoke.exit->at;
-    const std::string path = node_path(spoke) + ".exit";
-    if (!hub.masquerade) {
-        findings.error(at, path,
-                       "packets would leave the hub with private addresses: it does not masquerade",
-                       "add \"masquerade\": { \"out\": \"…\" } to the hub");
-    }
-    if (!forwards(hub, Family::Ipv4)) {
-        findings.error(at, path, "the hub does not forward IPv4, so nothing can leave there",
-                       "add \"ipv4\" to hub.forwarding");
-    }
-    const bool by_route = std::any_of(spoke.links.begin(), spoke.links.end(),
-                                      [](const LinkSpec& link) { return !is_gretap(link); });
-    if (!by_route && bridge_address(hub, Family::Ipv4) == nullptr) {
-        findings.error(at, path, "the hub's bridge has no IPv4 address that could be the gateway",
-                       "add one to hub.bridge.addresses");
-    }
-    for (const LinkSpec& link : spoke.links) {
-        const auto everything = [](const auto& allowed) { return allowed.value.length() == 0; };
-        const auto& allowed = link.allowed_ips;
-        if (is_gretap(link) || allowed.empty() ||
-            std::any_of(allowed.begin(), allowed.end(), everything))
-            continue;
-        findings.error(allowed.front().at, link_path(spoke, link) + ".allowed_ips",
-                       fmt::format("WireGuard would drop what is to leave by the hub (exit at {})",
-                                   findings.place(at)),
-                       "add \"0.0.0.0/0\", or leave allowed_ips out");
-    }
-    const auto* gateway = bridge_address(hub, Family::Ipv4);
-    const auto near = [&](const auto& address) {
-        return address.value.contains(gateway->value.address());
-    };
-    if (by_route || gateway == nullptr) return;
-    const auto& own = spoke.bridge ? spoke.bridge->addresses : spoke.addresses;
-    if (std::any_of(own.begin(), own.end(), near)) return;
-    findings.error(
-        at, path,
-        fmt::format("no address of this spoke is in one network with the gateway {} ({})",
-                    text(gateway->value.address()), findings.place(gateway->at)),
-        spoke.bridge ? "add one to its bridge's \"addresses\"" : "add one to its \"addresses\"");
-}
-
-/// Between two routed LANs every packet passes the hub.
+/// Between two routed LANs every packet passes the hub, and each needs a way into the tunnel.
 void check_routed_lans(const Topology& topology, Findings& findings) {
     for (const Node& spoke : topology.spokes) {
-        if (!is_routed(spoke)) continue;
+        const LinkSpec* link = routed_link(spoke);
+        if (link == nullptr) continue;
         for (const auto& lan : spoke.lan) {
+            const Family of = lan.value.family();
+            if (lan.value.length() == 0) continue;  // refused
+            if (!has_family_inside(topology, spoke, *link, of)) {
+                const std::string family = of == Family::Ipv4 ? "IPv4" : "IPv6";
+                findings.warning(
+                    lan.at, node_path(spoke) + ".lan",
+                    fmt::format("nobody will reach {}: {} has no {} address inside WireGuard",
+                                text(lan.value), link_path(spoke, *link), family),
+                    fmt::format("add one to \"address\" of {}",
+                                link->addresses.empty() ? "hub.wireguard" : "the hub and the link"));
+                continue;
+            }
             if (forwards(topology.hub, lan.value.family())) continue;
             const std::string family{text(lan.value.family())};
             findings.warning(lan.at, node_path(spoke) + ".lan",
@@ -320,7 +305,6 @@ void validate_routing(const Topology& topology, Findings& findings) {
     check_masquerade(topology.hub, findings);
     for (const Node& spoke : topology.spokes) {
         check_masquerade(spoke, findings);
-        check_exit(topology, spoke, findings);
     }
     check_routed_lans(topology, findings);
 }

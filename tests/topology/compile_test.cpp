@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <set>
 
 using namespace overlay;
 
@@ -55,6 +56,125 @@ TEST_CASE("a spoke on the common Ethernet that has a routed link, too, reaches t
 
     const NodeIntent east = compile(topology, *topology.find("east"), {});
     CHECK(routes_of(east) == std::vector<std::string>{"10.50.0.0/16 dev wg-hub"});
+}
+
+TEST_CASE("IPv6 goes nowhere near a tunnel that has no IPv6 address inside") {
+    const auto with = [](const std::string& addresses) {
+        return parsed(R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},"forwarding":["ipv4","ipv6"],
+               "bridge":{"name":"br","addresses":["10.50.0.1/16","2001:db8:50::1/64"]},
+               "wireguard":{"address":)" + addresses + R"(,
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{
+          "phone":{"link":{"type":"wireguard",
+                   "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="}},
+          "east":{"lan":["192.168.1.0/24","2001:db8:5::/64"],
+                  "link":{"type":"wireguard",
+                          "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}}})");
+    };
+    const Topology narrow = with(R"("10.9.0.1/24")");
+    CHECK(routes_of(compile(narrow, *narrow.find("phone"), {})) ==
+          std::vector<std::string>{"10.50.0.0/16 dev wg-hub", "192.168.1.0/24 dev wg-hub"});
+    const NodeIntent hub = compile(narrow, *narrow.find("hub"), {});
+    CHECK(routes_of(hub) == std::vector<std::string>{"192.168.1.0/24 dev wg-n"});
+    for (const auto& [key, peer] : hub.desired.wireguard.begin()->second.peers) {
+        for (const IpPrefix& allowed : peer.allowed_ips) CHECK(allowed.family() == Family::Ipv4);
+    }
+
+    const Topology both = with(R"(["10.9.0.1/24","fd09::1/64"])");
+    CHECK(routes_of(compile(both, *both.find("phone"), {})) ==
+          std::vector<std::string>{"10.50.0.0/16 dev wg-hub", "192.168.1.0/24 dev wg-hub",
+                                   "2001:db8:50::/64 dev wg-hub", "2001:db8:5::/64 dev wg-hub"});
+}
+
+/// An office with both families in the hub's Ethernet, which leaves by the hub.
+NodeIntent leaving(const char* forwarding, const char* network) {
+    const std::string text = network;
+    const Topology topology = parsed(R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},"masquerade":{"out":"eth0"},
+               "forwarding":)" + std::string{forwarding} + R"(,"gue":{},
+               "bridge":{"name":"br","addresses":["10.50.0.1/16",")" + text + R"(1/64"]}},
+        "spokes":{"office":{"link":{"type":"gretap-gue","local":"192.0.2.65"},"exit":"hub",
+                            "addresses":["10.50.0.2/16",")" + text + R"(2/64"]}}})");
+    return compile(topology, *topology.find("office"), {});
+}
+
+TEST_CASE("IPv6 leaves by the hub only where the hub forwards it and others can answer") {
+    const std::vector<std::string> ipv4{"0.0.0.0/1 dev gt-hub", "128.0.0.0/1 dev gt-hub"};
+    CHECK(routes_of(leaving(R"(["ipv4"])", "2001:db8::")) == ipv4);
+    CHECK(routes_of(leaving(R"(["ipv4","ipv6"])", "fd00::")) == ipv4);
+    CHECK(routes_of(leaving(R"(["ipv4","ipv6"])", "2001:db8::")) ==
+          std::vector<std::string>{"0.0.0.0/1 dev gt-hub", "128.0.0.0/1 dev gt-hub",
+                                   "8000::/1 dev gt-hub", "::/1 dev gt-hub"});
+}
+
+TEST_CASE("the order of a spoke's links in the file changes nothing on any node") {
+    const auto with = [](bool swapped) {
+        const std::string a = R"("a":{"type":"gretap-gue","local":"192.0.2.65"})";
+        const std::string b = R"("b":{"type":"gretap-wireguard","address":"10.9.0.8/24",
+                              "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="})";
+        return parsed(R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},"gue":{},
+               "bridge":{"name":"br","addresses":["10.50.0.1/16"]},
+               "wireguard":{"address":"10.9.0.1/24",
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{"two":{"links":{)" + (swapped ? b + "," + a : a + "," + b) + "}}}}");
+    };
+    const Topology one = with(false), other = with(true);
+    for (const char* node : {"hub", "two"}) {
+        CAPTURE(node);
+        const NodeIntent x = compile(one, *one.find(node), {});
+        const NodeIntent y = compile(other, *other.find(node), {});
+        CHECK(x.desired.links == y.desired.links);
+        CHECK(x.desired.tables == y.desired.tables);
+        CHECK(x.desired.wireguard == y.desired.wireguard);
+    }
+}
+
+TEST_CASE("beside a routed link the Ethernet link brings its WireGuard network no second time") {
+    const Topology topology = parsed(R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},
+               "bridge":{"name":"br","addresses":["10.50.0.1/16"]},
+               "wireguard":{"address":["10.9.0.1/24","fd09::1/64"],
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{"s":{"links":{
+          "tap":{"type":"gretap-wireguard","address":["10.9.0.8/24","fd09::8/64"],
+                 "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="},
+          "tun":{"type":"wireguard","address":["10.9.0.9/24","fd09::9/64"],
+                 "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}}}})");
+
+    const NodeIntent s = compile(topology, *topology.find("s"), {});
+
+    std::vector<std::string> addresses;
+    for (const Address& each : s.desired.addresses)
+        addresses.push_back(text(each.prefix) + " dev " + each.link.str());
+    std::sort(addresses.begin(), addresses.end());
+    CHECK(addresses == std::vector<std::string>{
+                           "10.9.0.8/32 dev wg-hub-tap", "10.9.0.9/24 dev wg-hub-tun",
+                           "fd09::8/128 dev wg-hub-tap", "fd09::9/64 dev wg-hub-tun"});
+    CHECK(routes_of(s) ==
+          std::vector<std::string>{"10.50.0.0/16 dev wg-hub-tun", "10.9.0.1/32 dev wg-hub-tap",
+                                   "fd09::1/128 dev wg-hub-tap"});
+}
+
+TEST_CASE("no name of a spoke or link is the mark of the hub's own bridge or device") {
+    const Topology topology = parsed(R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},
+               "bridge":{"name":"br","addresses":["10.50.0.1/16"]},
+               "wireguard":{"address":"10.9.0.1/24",
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{
+          "bridge":{"bridge":{"name":"br-lan"},"link":{"type":"gretap-wireguard",
+            "address":"10.9.0.8/24","public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="}},
+          "wireguard":{"link":{"type":"gretap-wireguard","address":"10.9.0.9/24",
+            "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}}})");
+    for (const std::string& name : topology.node_names()) {
+        CAPTURE(name);
+        std::set<std::string> marks;
+        const NodeIntent intent = compile(topology, *topology.find(name), {});
+        for (const auto& [link, state] : intent.desired.links) marks.insert(state.alias.value());
+        CHECK(marks.size() == intent.desired.links.size());
+    }
 }
 
 }

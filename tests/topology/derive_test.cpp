@@ -87,6 +87,32 @@ TEST_SUITE("derive") {
         CHECK(private_key_file(the_home, stated) == "office.key");
     }
 
+    TEST_CASE("of several links each has a key file of its own, called by the link") {
+        Topology topology;
+        topology.network = "home";
+        LinkSpec link;
+        CHECK(private_key_file(topology, link) == "/etc/overlay/home.key");
+        link.id = "backup";
+        CHECK(private_key_file(topology, link) == "/etc/overlay/home.backup.key");
+        link.private_key_file = Located<std::string>{"b.key", {}};
+        CHECK(private_key_file(topology, link) == "b.key");
+    }
+
+    TEST_CASE("what can leave by the hub: IPv4, and global IPv6 that the hub forwards") {
+        Topology topology;
+        const auto at = [&](const char* text) {
+            return can_exit(topology, *IpAddress::parse(text));
+        };
+        CHECK(at("172.16.0.2"));
+        CHECK_FALSE(at("2001:db8::2"));
+        topology.hub.forwarding = {{Family::Ipv6, {}}};
+        CHECK(at("2000::"));
+        CHECK(at("3fff:ffff::1"));
+        CHECK_FALSE(at("4000::"));
+        CHECK_FALSE(at("1fff:ffff::1"));
+        CHECK_FALSE(at("fd00::2"));
+    }
+
     TEST_CASE("the GRE key is the first word of a hash, a stated one, or none") {
         // sha256("overlay\0home\0gre key\0office\0") = 27478a03f68a…
         CHECK(gre_key(the_home, office, office_link) == 658999811U);

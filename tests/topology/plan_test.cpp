@@ -185,6 +185,20 @@ TEST_SUITE("plan") {
             "an interface named taps_bridge exists (bridge, alias \"somebody's\") and is not ours");
     }
 
+    TEST_CASE("an interface of another network of ours is refused, with the keys that mend it") {
+        Story story{example("home.json"), "linode"};
+        const char* bridge = "taps_bridge";
+        add_link(story.kernel.state, bridge, LinkKind::Bridge);
+        story.kernel.state.links[IfName::from_kernel(bridge)].alias = "overlay:company:.bridge";
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].reason ==
+              "an interface named taps_bridge exists (bridge, of network company) and is not ours");
+        CHECK(p.refusals[0].hint == "give ours another name in the file: \"name\" of the bridge");
+    }
+
     TEST_CASE("one added WireGuard spoke is one added peer and touches no other") {
         Story story{example("home.json"), "linode"};
         story.apply();

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -70,7 +71,9 @@ TEST_SUITE("validate") {
         REQUIRE(found.size() == 1);
         CHECK(found[0].message.find(
                   "10.0.0.2, the default here, is already the address of spokes.s0") == 0);
-        CHECK(found[0].hint == "both follow from names; state one of the two");
+        CHECK(found[0].hint ==
+              "both follow from names; state \"address\" in one of the two links, or give the hub a "
+              "wider network in hub.wireguard.address");
     }
 
     TEST_CASE("a hundred spokes find room in the derived network") {
@@ -120,6 +123,52 @@ TEST_SUITE("validate") {
             CHECK(found[0].message == std::string{"10.9.0.2 is already the address of spokes."} +
                                           first + " (t.json:5:54)");
         }
+    }
+
+    TEST_CASE("a bridge has room for 1023 ports, the uplink and borrowed ones included") {
+        const auto judge = [](int spokes, bool with_uplink) {
+            Topology topology = example("vultr.json");
+            topology.hub.underlay.in_bridge.value = with_uplink;
+            topology.hub.wireguard->addresses = {{*IpPrefix::parse("10.0.0.1/8"), {}}};
+            const Node model = topology.spokes[0];
+            topology.spokes.clear();
+            for (int i = 0; i < spokes; ++i) {
+                Node spoke = model;
+                spoke.name = "s" + std::to_string(i);
+                spoke.links[0].mac = {};
+                spoke.links[0].addresses = {
+                    {*IpPrefix::parse("10." + std::to_string(i / 200 + 1) + ".0." +
+                                      std::to_string(i % 200 + 2) + "/8"),
+                     {}}};
+                std::array<std::uint8_t, 32> bytes{1};
+                bytes[1] = static_cast<std::uint8_t>(i % 256);
+                bytes[2] = static_cast<std::uint8_t>(i / 256);
+                spoke.links[0].public_key->value = PublicKey::from_bytes(bytes.data());
+                topology.spokes.push_back(spoke);
+            }
+            return messages(topology);
+        };
+        CHECK(judge(1023, false).empty());
+        CHECK(judge(1024, false) ==
+              std::vector<std::string>{"1024 ports; a bridge has room for 1023"});
+        CHECK(judge(1022, true).empty());
+        CHECK(judge(1023, true) ==
+              std::vector<std::string>{"1024 ports; a bridge has room for 1023"});
+    }
+
+    TEST_CASE("no interface of ours may be called as the kernel's own") {
+        for (const char* name : {"gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "ip6_vti0",
+                                 "ip_vti0", "sit0", "tunl0"}) {
+            CAPTURE(name);
+            Topology topology = example("smallest.json");
+            topology.hub.wireguard->interface.value = *IfName::parse(name);
+            CHECK(messages(topology) ==
+                  std::vector<std::string>{"the kernel makes an interface called " +
+                                           std::string{name} + " itself"});
+        }
+        Topology topology = example("smallest.json");
+        topology.hub.wireguard->interface.value = *IfName::parse("gre1");
+        CHECK(messages(topology).empty());
     }
 
     TEST_CASE("the exit of a routed spoke asks nothing of the hub's bridge") {

@@ -42,9 +42,9 @@ ip fou add port 5555 gue
 
 # ---- links
 ip link add dev taps_bridge type bridge stp_state 0 mcast_snooping 1 vlan_filtering 0
-ip link set dev taps_bridge alias overlay:home:bridge
+ip link set dev taps_bridge alias overlay:home:.bridge
 ip link add dev wg_vpns type wireguard
-ip link set dev wg_vpns alias overlay:home:wireguard
+ip link set dev wg_vpns alias overlay:home:.wireguard
 ip link add dev gretap_office mtu 1382 type gretap \
     local 172.16.0.1 remote 172.16.0.2 ttl 225 tos 0x00 pmtudisc noignore-df \
     noikey noicsum noiseq nookey noocsum nooseq \

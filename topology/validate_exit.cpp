@@ -1,0 +1,141 @@
+// "exit": everything of a spoke leaves through the hub. What the hub cannot take would be lost there,
+// and what has no way to the hub would leave by the spoke's own uplink unseen.
+
+#include "topology/validate_parts.hpp"
+
+#include <algorithm>
+
+namespace overlay {
+namespace {
+
+std::string exit_path(const Node& spoke) { return node_path(spoke) + ".exit"; }
+
+const Located<IpPrefix>* ipv4_gateway(const Node& hub) {
+    if (!hub.bridge) return nullptr;
+    for (const auto& address : hub.bridge->addresses) {
+        if (address.value.family() == Family::Ipv4) return &address;
+    }
+    return nullptr;
+}
+
+void check_hub(const Topology& topology, const Node& spoke, Findings& findings) {
+    const Span& at = spoke.exit->at;
+    if (!topology.hub.masquerade) {
+        findings.error(at, exit_path(spoke),
+                       "packets would leave the hub with private addresses: it does not masquerade",
+                       "add \"masquerade\": { \"out\": \"…\" } to the hub");
+    }
+    if (!forwards(topology.hub, Family::Ipv4)) {
+        findings.error(at, exit_path(spoke),
+                       "the hub does not forward IPv4, so nothing can leave there",
+                       "add \"ipv4\" to hub.forwarding");
+    }
+}
+
+/// The exit by routes into WireGuard.
+void check_routed(const Topology& topology, const Node& spoke, const LinkSpec& link,
+                  Findings& findings) {
+    if (!has_family_inside(topology, spoke, link, Family::Ipv4)) {
+        const Span& inside = link.addresses.empty() ? link.at : link.addresses.front().at;
+        findings.error(
+            spoke.exit->at, exit_path(spoke),
+            fmt::format("IPv4 would not leave by the hub: {} has no IPv4 address inside WireGuard "
+                        "({})",
+                        link_path(spoke, link), findings.place(inside)),
+            "give hub.wireguard.address one of each family");
+    }
+    const auto& allowed = link.allowed_ips;
+    for (const IpPrefix& own : spoke_tunnel_addresses(topology, spoke, link)) {
+        const auto all_of_family = [&](const auto& network) {
+            return network.value.length() == 0 && network.value.family() == own.family();
+        };
+        if (allowed.empty() || !can_exit(topology, own.address()) ||
+            std::any_of(allowed.begin(), allowed.end(), all_of_family))
+            continue;
+        findings.error(
+            allowed.front().at, link_path(spoke, link) + ".allowed_ips",
+            fmt::format("WireGuard would drop what is to leave by the hub (exit at {})",
+                        findings.place(spoke.exit->at)),
+            fmt::format("add \"{}\", or leave allowed_ips out",
+                        own.family() == Family::Ipv4 ? "0.0.0.0/0" : "::/0"));
+    }
+}
+
+/// The exit by the hub's address in the common Ethernet.
+void check_bridged(const Topology& topology, const Node& spoke, Findings& findings) {
+    const Span& at = spoke.exit->at;
+    const auto* gateway = ipv4_gateway(topology.hub);
+    if (gateway == nullptr) {
+        findings.error(at, exit_path(spoke),
+                       "the hub's bridge has no IPv4 address that could be the gateway",
+                       "add one to hub.bridge.addresses");
+        return;
+    }
+    const auto& own = spoke.bridge ? spoke.bridge->addresses : spoke.addresses;
+    const auto near = [&](const auto& address) {
+        return address.value.contains(gateway->value.address());
+    };
+    if (std::any_of(own.begin(), own.end(), near)) return;
+    findings.error(
+        at, exit_path(spoke),
+        fmt::format("no address of this spoke is in one network with the gateway {} ({})",
+                    text(gateway->value.address()), findings.place(gateway->at)),
+        spoke.bridge ? "add one to its bridge's \"addresses\"" : "add one to its \"addresses\"");
+}
+
+/// The spoke's IPv6 addresses on the way to the hub: nothing leaves by them when they cannot exit.
+std::vector<IpAddress> ipv6_sources(const Topology& topology, const Node& spoke,
+                                    const LinkSpec* routed) {
+    std::vector<IpAddress> out;
+    const auto keep = [&](const IpPrefix& prefix) {
+        if (prefix.family() == Family::Ipv6) out.push_back(prefix.address());
+    };
+    if (routed != nullptr) {
+        for (const IpPrefix& prefix : spoke_tunnel_addresses(topology, spoke, *routed)) keep(prefix);
+        return out;
+    }
+    if (!topology.hub.bridge) return out;
+    for (const auto& own : spoke.bridge ? spoke.bridge->addresses : spoke.addresses) {
+        for (const auto& hub : topology.hub.bridge->addresses) {
+            if (own.value.contains(hub.value.address())) keep(own.value);
+        }
+    }
+    return out;
+}
+
+void warn_of_ipv6(const Topology& topology, const Node& spoke, const LinkSpec* routed,
+                  Findings& findings) {
+    const std::vector<IpAddress> sources = ipv6_sources(topology, spoke, routed);
+    const auto leaves = [&](const IpAddress& source) { return can_exit(topology, source); };
+    if (sources.empty() || std::any_of(sources.begin(), sources.end(), leaves)) return;
+    if (!forwards(topology.hub, Family::Ipv6)) {
+        findings.warning(spoke.exit->at, exit_path(spoke),
+                         "only IPv4 leaves by the hub, which does not forward IPv6",
+                         "add \"ipv6\" to hub.forwarding");
+        return;
+    }
+    findings.warning(spoke.exit->at, exit_path(spoke),
+                     fmt::format("only IPv4 leaves by the hub: {} is no address that the Internet "
+                                 "could answer, and IPv6 is not masqueraded",
+                                 text(sources.front())),
+                     "give hub and spoke global IPv6 addresses");
+}
+
+}  // namespace
+
+void validate_exit(const Topology& topology, Findings& findings) {
+    for (const Node& spoke : topology.spokes) {
+        if (!spoke.exit || !spoke.exit->value) continue;
+        check_hub(topology, spoke, findings);
+        const LinkSpec* routed = routed_link(spoke);
+        if (routed != nullptr)
+            check_routed(topology, spoke, *routed, findings);
+        else
+            check_bridged(topology, spoke, findings);
+        const bool has_way =
+            routed == nullptr || has_family_inside(topology, spoke, *routed, Family::Ipv4);
+        if (has_way) warn_of_ipv6(topology, spoke, routed, findings);
+    }
+}
+
+}  // namespace overlay
