@@ -100,7 +100,7 @@ class Starrer {
         if (open == '\0') return;
         if (quotes.find(open) == quotes.npos) {
             const bool nested = open == '{' || open == '[';
-            return star(end_of_any(nested ? "\r\n" : ",}] \t\r\n"));
+            return star(end_of_any(nested ? "\r\n" : ",}] \t\r\n\"'"));
         }
         copy(at_ + 1);
         std::size_t end = at_;

@@ -137,7 +137,9 @@ std::vector<Diagnostic> judge_refused(Judgement first, const JsonValue& root,
     keep_certain(first, root, file_name, {});
     std::vector<Diagnostic> out = std::move(first.shape);
     std::vector<Diagnostic> meaning = std::move(first.meaning);
-    const std::size_t occurrences = alternatives.empty() ? 1 : Reading::occurrences;
+    std::size_t occurrences = 1;
+    for (const Alternative& each : alternatives)
+        occurrences = std::min(std::max(occurrences, each.number + 1), Reading::occurrences);
     for (std::size_t occurrence = 1; occurrence < occurrences; ++occurrence) {
         if (out.size() >= max_findings) break;
         // The last one, even if it is the tenth.

@@ -177,8 +177,8 @@ void parse_links(Findings& findings, const ObjectReader& object, Node& spoke) {
         findings.error(many->at(), many->path,
                        fmt::format("either \"link\" or \"links\", not both (\"link\" stands at {})",
                                    findings.place(one->at())));
-        for (const auto& item : {one, many})
-            findings.add_alternative(item->at(), std::max(item->at(), item->value->end));
+        findings.add(Alternative{one->at(), std::max(one->at(), one->value->end), 0});
+        findings.add(Alternative{many->at(), std::max(many->at(), many->value->end), 1});
     }
     const bool named = object.has_own("links") && (!both || findings.reading().occurrence > 0);
     if (named) {

@@ -38,7 +38,8 @@ std::vector<const JsonMember*> members_of(Findings& findings, const JsonValue& o
     std::vector<const JsonMember*> out;
     for (const JsonMember& member : object.members) {
         const bool repeated = member.occurrence > 0 || !member.is_last;
-        if (repeated) findings.add_alternative(member.key_at, std::max(member.value.at, member.value.end));
+        const Span end = std::max(member.value.at, member.value.end);
+        if (repeated) findings.add(Alternative{member.key_at, end, member.occurrence});
         if (member.stands_for(occurrence)) out.push_back(&member);
     }
     return out;

@@ -29,7 +29,8 @@ struct Item {
 
 /// A value that is one of several that the file states for the same thing.
 struct Alternative {
-    Span begin, end;  ///< both belong to it
+    Span begin, end;         ///< both belong to it
+    std::size_t number = 0;  ///< of those before it
 };
 
 /// Collects what is wrong, in one reading of the file.
@@ -48,9 +49,7 @@ class Findings {
 
     [[nodiscard]] const Reading& reading() const { return reading_; }
     [[nodiscard]] const std::vector<Alternative>& alternatives() const { return alternatives_; }
-    void add_alternative(const Span& begin, const Span& end) {
-        alternatives_.push_back({begin, end});
-    }
+    void add(const Alternative& alternative) { alternatives_.push_back(alternative); }
 
   private:
     std::string file_name_;
