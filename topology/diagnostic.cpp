@@ -4,6 +4,7 @@
 
 #include "topology/diagnostic.hpp"
 
+#include "topology/key_text.hpp"
 #include "topology/utf8.hpp"
 
 #include <fmt/format.h>
@@ -43,95 +44,92 @@ std::string escaped(std::string_view text) {
     return out;
 }
 
-bool looks_like_a_key(std::string_view text) {
-    constexpr std::string_view letters =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    return text.size() == 44 && text.find_first_not_of(letters) == 43 && text[43] == '=';
-}
+/// Finds the byte where a column begins. It walks forward where it can, so that many findings on
+/// one long line cost one pass.
+class Columns {
+  public:
+    explicit Columns(std::string_view line = {}) : line_{line} {}
 
-/// Stars over what may be a secret: the string behind a secret's key, and whatever looks like a
-/// WireGuard key but is not called a public one.
-std::string without_secrets(std::string_view line) {
-    std::string out;
-    std::string_view before;  // the string before this one
-    while (true) {
-        const std::size_t open = std::min(line.find('"'), line.size());
-        out += line.substr(0, open);
-        if (open == line.size()) return out;
-        std::size_t close = open + 1;
-        while (close < line.size() && line[close] != '"') close += line[close] == '\\' ? 2U : 1U;
-        close = std::min(close, line.size());
-        const std::string_view content = line.substr(open + 1, close - open - 1);
-        const bool secret = !secret_reference(before).empty() ||
-                            (looks_like_a_key(content) && before != "public_key");
-        out += '"';
-        out += secret ? std::string(count_code_points(content), '*') : std::string{content};
-        if (close < line.size()) out += '"';
-        before = content;
-        line.remove_prefix(std::min(close + 1, line.size()));
+    /// Columns count code points from 0; the end of the line if it has fewer.
+    [[nodiscard]] std::size_t offset_of(std::size_t column) {
+        if (column < column_) column_ = offset_ = 0;
+        for (; column_ < column && offset_ < line_.size(); ++column_)
+            offset_ += next_code_point(line_, offset_).size_bytes;
+        return offset_;
     }
-}
+
+  private:
+    std::string_view line_;
+    std::size_t column_ = 0, offset_ = 0;
+};
+
+struct Line {
+    std::string_view text;
+    std::size_t indentation = 0;  // blanks are one byte each
+    Columns fault, window;        // both are asked for ever greater columns
+};
 
 /// Walks the lines of a file forward only, so that many findings cost one pass.
 class Lines {
   public:
-    explicit Lines(std::string_view source) : rest_{source} {}
+    explicit Lines(std::string_view source) : source_{without_secrets(source)}, rest_{source_} {
+        enter();
+    }
 
     /// Line numbers must not fall from call to call.
-    [[nodiscard]] std::string_view line(std::uint32_t number) {
+    [[nodiscard]] Line& line(std::uint32_t number) {
         for (; number_ < number; ++number_) {
             const std::size_t end = rest_.find('\n');
-            if (end == std::string_view::npos) return {};
-            rest_.remove_prefix(end + 1);
+            rest_.remove_prefix(end == std::string_view::npos ? rest_.size() : end + 1);
+            enter();
         }
-        std::string_view found = rest_.substr(0, rest_.find('\n'));
-        if (found.ends_with('\r')) found.remove_suffix(1);
-        return found;
+        return line_;
     }
 
   private:
+    void enter() {
+        std::string_view text = rest_.substr(0, rest_.find('\n'));
+        if (text.ends_with('\r')) text.remove_suffix(1);
+        line_ = Line{text, std::min(text.find_first_not_of(" \t"), text.size()), Columns{text},
+                     Columns{text}};
+    }
+
+    std::string source_;
     std::string_view rest_;
     std::uint32_t number_ = 1;
+    Line line_;
 };
 
-/// Byte offset of a column that counts code points from 0; the end of the line if it has fewer.
-std::size_t offset_of(std::string_view line, std::size_t column) {
-    std::size_t at = 0;
-    for (; column > 0 && at < line.size(); --column) at += next_code_point(line, at).size_bytes;
-    return at;
-}
-
 /// Without its indentation, cut to a window around the fault, escaped; widths follow the escapes.
-ShownLine shown(std::string_view line, const Span& at) {
-    std::size_t column = at.column > 0 ? at.column - 1 : 0;
-    const std::size_t blank = std::min(line.find_first_not_of(" \t"), line.size());
-    const std::size_t trimmed = std::min(blank, column);
-    line.remove_prefix(trimmed);  // blanks are one byte each
-    column -= trimmed;
+ShownLine shown(Line& line, const Span& at) {
+    const std::size_t column = at.column > 0 ? at.column - 1 : 0;
+    const std::size_t trimmed = std::min(line.indentation, column);
+    const std::size_t fault = line.fault.offset_of(column);
+    // A line of usual length is shown whole; of a longer one, half a window before the fault.
+    const bool whole = line.text.size() - trimmed <= max_shown_columns ||
+                       column - trimmed <= max_shown_columns / 2;
+    const std::size_t before = whole ? column - trimmed : max_shown_columns / 2;
+    const std::size_t begin = line.window.offset_of(column - before);
+    Columns behind{line.text.substr(fault)};
+    const std::size_t end = fault + behind.offset_of(max_shown_columns - before);
 
     ShownLine out;
-    const std::size_t fault = offset_of(line, column);
-    // A line of usual length is shown whole; of a longer one, half a window before the fault.
-    const bool whole = line.size() <= max_shown_columns || column <= max_shown_columns / 2;
-    const std::size_t before = whole ? column : max_shown_columns / 2;
-    const std::size_t begin = offset_of(line, column - before);
-    const std::size_t room = max_shown_columns - before;
-    const std::size_t end = fault + offset_of(line.substr(fault), room);
-    if (begin > 0) out.text = "…";
-    std::size_t columns = begin > 0 ? 1 : 0;
+    if (begin > trimmed) out.text = "…";
+    std::size_t columns = begin > trimmed ? 1 : 0;
     std::size_t index = 0;  // code points since the fault
     for (std::size_t offset = begin; offset < end;) {
-        const CodePoint point = next_code_point(line, offset);
+        const CodePoint point = next_code_point(line.text, offset);
         if (offset == fault) out.caret = columns;
-        const std::size_t size_before = count_code_points(out.text);
-        append_escaped(out.text, line, offset, point);
-        const std::size_t width = count_code_points(out.text) - size_before;
+        std::string piece;
+        append_escaped(piece, line.text, offset, point);
+        const std::size_t width = count_code_points(piece);
+        out.text += piece;
         columns += width;
         if (offset >= fault && index++ < at.length) out.length += width;
         offset += point.size_bytes;
     }
     if (fault >= end) out.caret = columns;  // the fault is the end of the line
-    if (end < line.size()) out.text += "…";
+    if (end < line.text.size()) out.text += "…";
     return out;
 }
 
@@ -143,9 +141,8 @@ std::string one_finding(const Diagnostic& diagnostic, std::string_view file_name
     if (diagnostic.severity == Diagnostic::Severity::Warning) out += "warning: ";
     if (!diagnostic.path.empty()) out += escaped(diagnostic.path) + ": ";
     out += escaped(diagnostic.message) + "\n";
-    const std::string line = at.line > 0 ? without_secrets(lines.line(at.line)) : std::string{};
-    if (!line.empty()) {
-        const ShownLine seen = shown(line, at);
+    if (at.line > 0 && !lines.line(at.line).text.empty()) {
+        const ShownLine seen = shown(lines.line(at.line), at);
         out += "    " + seen.text + "\n    " + std::string(seen.caret, ' ') + '^';
         if (seen.length > 1) out += std::string(seen.length - 1, '~');
         out += "\n";
@@ -167,6 +164,7 @@ std::string text(std::vector<Diagnostic> diagnostics, std::string_view file_name
     std::stable_sort(diagnostics.begin(), diagnostics.end(),
                      [](const Diagnostic& a, const Diagnostic& b) { return a.at < b.at; });
     std::string out;
+    if (diagnostics.empty()) return out;
     Lines lines{source};
     for (const Diagnostic& diagnostic : diagnostics) {
         out += one_finding(diagnostic, file_name, lines);

@@ -22,6 +22,7 @@ struct Open {
     JsonValue value;
     std::string key;  // of the member that is being read
     Span key_at;
+    bool key_refused = false;
 };
 
 /// nlohmann's SAX events become a tree. Returning false stops the lexer.
@@ -44,7 +45,9 @@ class Builder {
     bool number_float(double, const std::string& digits) { return refused_number(digits); }
     bool string(std::string& value) {
         const Span at = token();
-        if (!check_string(value, at)) return false;
+        if (!check_string(value, at)) {
+            return add(JsonValue{.kind = JsonValue::Kind::Refused, .at = at});
+        }
         return add(
             JsonValue{.kind = JsonValue::Kind::String, .at = at, .string = std::move(value)});
     }
@@ -52,15 +55,17 @@ class Builder {
     bool start_object(std::size_t) { return open(JsonValue::Kind::Object); }
     bool start_array(std::size_t) { return open(JsonValue::Kind::Array); }
     bool end_object() {
-        drop_duplicates(stack_.back().value.members);
+        mark_repeated(stack_.back().value.members);
         return close();
     }
     bool end_array() { return close(); }
     bool key(std::string& value) {
-        stack_.back().key_at = token();
+        Open& object = stack_.back();
+        object.key_at = token();
         last_ = SyntaxState::Key;
-        if (!check_string(value, stack_.back().key_at)) return false;
-        stack_.back().key = std::move(value);
+        object.key.clear();
+        object.key_refused = !check_string(value, object.key_at);
+        object.key = object.key_refused ? beginning(value) : std::move(value);
         return true;
     }
     template <class Exception>
@@ -108,15 +113,24 @@ class Builder {
         return false;
     }
 
+    /// False: it cannot be used, and that was said.
     bool check_string(const std::string& value, Span at) {
-        if (value.size() > limits_.string_bytes) {
-            return stop(at, fmt::format("this string has {} bytes; at most {} are allowed",
-                                        value.size(), limits_.string_bytes));
-        }
-        if (value.find('\0') != std::string::npos) {
-            return stop(at, "a NUL character (\\u0000) is not allowed in a string");
-        }
-        return true;
+        const bool too_long = value.size() > limits_.string_bytes;
+        if (!too_long && value.find('\0') == std::string::npos) return true;
+        report(at, stack_.empty() ? "" : path(),
+               too_long ? fmt::format("this string has {} bytes; at most {} are allowed",
+                                      value.size(), limits_.string_bytes)
+                        : "a NUL character (\\u0000) is not allowed in a string");
+        return false;
+    }
+
+    /// What findings in the value behind a refused key call it.
+    static std::string beginning(const std::string& key) {
+        constexpr std::size_t shown_bytes = 16;
+        std::size_t end = std::min({key.size(), key.find('\0'), shown_bytes});
+        while (end > 0 && end < key.size() && (static_cast<unsigned char>(key[end]) & 0xc0U) == 0x80)
+            --end;  // not in the middle of a code point
+        return key.substr(0, end) + "…";
     }
 
     bool refused_number(const std::string& digits) {
@@ -156,8 +170,10 @@ class Builder {
         } else if (Open& parent = stack_.back(); parent.value.kind == JsonValue::Kind::Array) {
             parent.value.elements.push_back(std::move(value));
         } else {
-            parent.value.members.push_back(
-                JsonMember{std::exchange(parent.key, {}), parent.key_at, std::move(value)});
+            parent.value.members.push_back(JsonMember{.key = std::exchange(parent.key, {}),
+                                                      .key_at = parent.key_at,
+                                                      .value = std::move(value),
+                                                      .key_refused = parent.key_refused});
         }
     }
 
@@ -173,42 +189,36 @@ class Builder {
     }
 
     bool close() {
-        (void)token();
         JsonValue value = std::move(stack_.back().value);
+        value.end = token();
         stack_.pop_back();
         put(std::move(value));
         return true;
     }
 
     /// Sorting, not hashing: keys chosen to collide cost nothing extra.
-    void drop_duplicates(std::vector<JsonMember>& members) {
+    void mark_repeated(std::vector<JsonMember>& members) {
         std::vector<std::size_t> order(members.size());
         for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
         std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
             return members[a].key < members[b].key;
         });
-        std::vector<std::size_t> repeated;
         std::size_t first = 0;  // index into `order` of the first member with this key
         for (std::size_t i = 1; i < order.size(); ++i) {
-            const JsonMember& member = members[order[i]];
+            JsonMember& member = members[order[i]];
             const JsonMember& original = members[order[first]];
             if (member.key != original.key) {
                 first = i;
                 continue;
             }
+            member.occurrence = i - first;
+            members[order[i - 1]].is_last = false;
+            if (member.key_refused || diagnostics_.size() >= max_findings) continue;
             stack_.back().key = member.key;
             report(member.key_at, path(),
                    fmt::format("this key stands twice in the object, first at {}:{}:{}", file_name_,
                                original.key_at.line, original.key_at.column));
-            repeated.push_back(order[i]);
         }
-        std::sort(repeated.rbegin(), repeated.rend());
-        for (const std::size_t index : repeated) {
-            members[index]
-                .key.clear();  // marks it for removal; a real empty key is kept by its place
-            members[index].key_at = {};
-        }
-        std::erase_if(members, [](const JsonMember& member) { return member.key_at.line == 0; });
     }
 
     std::string file_name_;
@@ -265,9 +275,11 @@ std::string without_control_runs(std::string_view source) {
 
 }  // namespace
 
-const JsonMember* JsonValue::find(std::string_view key) const {
-    const auto found = std::find_if(members.begin(), members.end(),
-                                    [&](const JsonMember& member) { return member.key == key; });
+const JsonMember* JsonValue::find(std::string_view key, std::size_t occurrence) const {
+    const auto found =
+        std::find_if(members.begin(), members.end(), [&](const JsonMember& member) {
+            return member.key == key && member.stands_for(occurrence);
+        });
     return found == members.end() ? nullptr : &*found;
 }
 
@@ -292,7 +304,7 @@ std::string_view text(JsonValue::Kind kind) {
         case JsonValue::Kind::String: return "a string";
         case JsonValue::Kind::Array: return "a list";
         case JsonValue::Kind::Object: return "an object";
-        case JsonValue::Kind::Refused: return "a number";
+        case JsonValue::Kind::Refused: return "what was refused";
     }
     return "?";
 }

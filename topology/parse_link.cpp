@@ -78,8 +78,8 @@ KeyTable keys_of(std::optional<LinkType> type) {
 }
 
 /// Looks ahead without reporting, since the type decides which keys are known.
-std::optional<LinkType> type_of(const Item& item) {
-    const JsonMember* member = item.value->find("type");
+std::optional<LinkType> type_of(const Item& item, const Reading& reading) {
+    const JsonMember* member = item.value->find("type", reading.occurrence);
     if (member == nullptr || member->value.kind != JsonValue::Kind::String) return std::nullopt;
     for (const LinkType type :
          {LinkType::GretapGue, LinkType::GretapWireguard, LinkType::Wireguard}) {
@@ -90,7 +90,6 @@ std::optional<LinkType> type_of(const Item& item) {
 
 void parse_nat(Findings& findings, const Item& item, LinkSpec& link) {
     const ObjectReader object{findings, item, KeyTable{{"address", "port"}, {}}};
-    if (!object.is_object()) return;
     link.nat = Nat{.at = object.at(), .address = {}, .port = {}};
     object.require("address", link.nat->address, "the public address of the spoke's router");
     object.number("port", link.nat->port, port_range);
@@ -127,15 +126,14 @@ void parse_wireguard(const ObjectReader& object, std::optional<LinkType> type, L
     object.number("listen_port", link.listen_port, port_range);
     object.read("endpoint", link.endpoint);
     object.number("keepalive", link.keepalive_seconds, Range{0, 65535});
-    object.list("allowed_ips", link.allowed_ips, ListForm::OneOrList, Empty::Refused);
+    object.reach("allowed_ips", link.allowed_ips, ListForm::OneOrList, Empty::Refused);
 }
 
 }  // namespace
 
 void parse_link(Findings& findings, const Item& item, std::string id, Node& spoke) {
-    const auto type = type_of(item);
+    const auto type = type_of(item, findings.reading());
     const ObjectReader object{findings, item, keys_of(type)};
-    if (!object.is_object()) return;
     LinkSpec link;
     link.id = std::move(id);
     link.at = object.at();

@@ -42,19 +42,19 @@ void parse_shared(Findings& findings, const ObjectReader& object, const std::str
     if (const auto item = object.find("bridge")) parse_bridge(findings, *item, network, node);
     object.list("lan", node.lan, ListForm::OneOrList, Empty::Refused);
     for (const Item& item : object.elements("forwarding", ListForm::List, Empty::Allowed)) {
-        const auto family = read_text<Family>(findings, item);
-        if (!family) continue;
+        const auto read = read_text<Family>(findings, item);
+        const auto family = read.value_or(stand_in<Family>(findings.reading().guess, item.at()));
         const bool again = std::any_of(node.forwarding.begin(), node.forwarding.end(),
-                                       [&](const auto& known) { return known.value == *family; });
-        if (again)
-            findings.error(item.at(), item.path, fmt::format("\"{}\" stands twice", text(*family)));
-        else
-            node.forwarding.push_back(Located<Family>{*family, item.at()});
+                                       [&](const auto& known) { return known.value == family; });
+        if (!again)
+            node.forwarding.push_back(Located<Family>{family, item.at()});
+        else if (read)
+            findings.error(item.at(), item.path, fmt::format("\"{}\" stands twice", text(family)));
     }
     if (const auto item = object.find("masquerade")) parse_masquerade(findings, *item, node);
     node.mss_clamp.at = object.at();
     if (const auto item = object.find("mss_clamp")) {
-        node.mss_clamp = {read_switch(findings, *item, Switch{"pmtu", "off"}, false), item->at()};
+        node.mss_clamp = {read_switch(findings, *item, Switch{"pmtu", "off"}), item->at()};
     }
     node.guards = Guards{{true, object.at()}, {true, object.at()}, {true, object.at()}};
     if (const auto item = object.find("guards")) parse_guards(findings, *item, node);
@@ -63,10 +63,12 @@ void parse_shared(Findings& findings, const ObjectReader& object, const std::str
 void parse_name(Findings& findings, const ObjectReader& object, Node& hub) {
     hub.at = object.at();
     const auto item = object.require("name");
-    if (!item) return;
-    const auto name = read_text<std::string>(findings, *item);
-    hub.at = item->at();
-    if (!name) return;
+    if (item) hub.at = item->at();
+    const auto name = item ? read_text<std::string>(findings, *item) : std::nullopt;
+    if (!name) {
+        hub.name = stand_in<std::string>(findings.reading().guess, hub.at);
+        return;
+    }
     hub.name = *name;
     if (is_node_name(*name)) return;
     findings.error(item->at(), item->path,
@@ -97,7 +99,6 @@ void parse_hub(Findings& findings, const Item& item, Topology& topology) {
     Node& hub = topology.hub;
     hub.is_hub = true;
     const ObjectReader object{findings, item, hub_keys()};
-    if (!object.is_object()) return;
     parse_name(findings, object, hub);
     object.require("underlay",
                    "where spokes find the hub: \"underlay\": { \"addresses\": [\"192.0.2.1\"] }");
@@ -108,7 +109,7 @@ void parse_hub(Findings& findings, const Item& item, Topology& topology) {
     if (const auto part = object.find("gue")) {
         const ObjectReader gue{findings, *part, KeyTable{{"port"}, {}}};
         hub.gue = GueEndpoint{gue.at(), {5555, gue.at()}};
-        if (gue.is_object()) gue.number("port", hub.gue->port, port_range);
+        gue.number("port", hub.gue->port, port_range);
     }
     if (const auto part = object.find("wireguard")) {
         parse_hub_wireguard(findings, *part, topology.network, hub);
@@ -150,59 +151,79 @@ void hoist_link_keys(Findings& findings, const ObjectReader& object, Node& spoke
     }
 }
 
+void parse_named_links(Findings& findings, const Item& many, Node& spoke) {
+    if (!expect(findings, many, JsonValue::Kind::Object)) return;
+    for (const JsonMember* member : members_of(findings, *many.value)) {
+        if (!member->key_refused && !is_node_name(member->key)) {
+            findings.error(member->key_at, many.path,
+                           fmt::format("{} is not the name of a link", quoted(member->key)),
+                           "letters and digits, then also '_' and '-', at most 63 in all");
+        }
+        parse_link(findings, Item{&member->value, joined(many.path, member->key)}, member->key,
+                   spoke);
+    }
+}
+
+bool is_empty_object(const Item& item) {
+    return item.value->kind == JsonValue::Kind::Object && item.value->members.empty();
+}
+
+/// Of "link" and "links" only one may stand there; if both do, readings take one or the other.
 void parse_links(Findings& findings, const ObjectReader& object, Node& spoke) {
     const auto one = object.find("link");
     const auto many = object.find("links");
-    if (one && many) {
+    const bool both = object.has_own("link") && object.has_own("links");
+    if (both) {
         findings.error(many->at(), many->path,
                        fmt::format("either \"link\" or \"links\", not both (\"link\" stands at {})",
                                    findings.place(one->at())));
-        return;
+        findings.add(Alternative{one->at(), std::max(one->at(), one->value->end), 0});
+        findings.add(Alternative{many->at(), std::max(many->at(), many->value->end), 1});
     }
-    if (one) parse_link(findings, *one, "", spoke);
-    if (!many) {
-        if (!one)
+    const bool named = object.has_own("links") && (!both || findings.reading().occurrence > 0);
+    if (named) {
+        parse_named_links(findings, *many, spoke);
+        if (!both && is_empty_object(*many))
+            findings.error(many->at(), many->path, "a spoke needs at least one link");
+    } else {
+        if (!object.has_own("links")) {
             object.require("link",
                            "how the spoke joins: \"link\": { \"type\": \"gretap-wireguard\", … }");
-        return;
-    }
-    if (!expect(findings, *many, JsonValue::Kind::Object)) return;
-    if (many->value->members.empty()) {
-        findings.error(many->at(), many->path, "a spoke needs at least one link");
-    }
-    for (const JsonMember& member : many->value->members) {
-        const Item link{&member.value, joined(many->path, member.key)};
-        if (!is_node_name(member.key)) {
-            findings.error(member.key_at, many->path,
-                           fmt::format("{} is not the name of a link", quoted(member.key)),
-                           "letters and digits, then also '_' and '-', at most 63 in all");
         }
-        parse_link(findings, link, member.key, spoke);
+        if (const auto link = object.find("link")) parse_link(findings, *link, "", spoke);
     }
     std::sort(spoke.links.begin(), spoke.links.end(),
               [](const LinkSpec& a, const LinkSpec& b) { return a.id < b.id; });
 }
 
+/// A spoke whose links were refused has one that nothing is known about.
+void parse_links_or_guess(Findings& findings, const ObjectReader& object, Node& spoke) {
+    parse_links(findings, object, spoke);
+    if (!spoke.links.empty() || findings.reading().guess == 0) return;
+    const JsonValue refused{.kind = JsonValue::Kind::Refused, .at = object.at()};
+    parse_link(findings, Item{&refused, joined(object.path(), "link")}, "", spoke);
+}
+
 }  // namespace
 
-void parse_spoke(Findings& findings, const Item& item, const Span& key_at, Topology& topology) {
+void parse_spoke(Findings& findings, const JsonMember& member, Topology& topology) {
+    const Item item{&member.value, "spokes." + member.key};
     Node spoke;
-    spoke.name = item.path.substr(item.path.find('.') + 1);
-    spoke.at = key_at;
-    if (!is_node_name(spoke.name)) {
-        findings.error(key_at, "spokes",
+    spoke.name = member.key;
+    spoke.at = member.key_at;
+    if (!member.key_refused && !is_node_name(spoke.name)) {
+        findings.error(member.key_at, "spokes",
                        fmt::format("{} is not the name of a node", quoted(spoke.name)),
                        "letters and digits, then also '_' and '-', at most 63 in all");
     }
     const ObjectReader object{findings, item, spoke_keys()};
-    if (!object.is_object()) return;
     spoke.underlay.at = object.at();
     parse_shared(findings, object, topology.network, spoke);
-    object.list("addresses", spoke.addresses);
-    parse_links(findings, object, spoke);
+    object.reach("addresses", spoke.addresses);
+    parse_links_or_guess(findings, object, spoke);
     hoist_link_keys(findings, object, spoke);
     if (const auto exit = object.find("exit")) {
-        const bool on = read_switch(findings, *exit, Switch{"hub", "off"}, false);
+        const bool on = read_switch(findings, *exit, Switch{"hub", "off"});
         spoke.exit = Located<bool>{on, exit->at()};
     }
     topology.spokes.push_back(std::move(spoke));

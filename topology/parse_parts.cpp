@@ -3,6 +3,7 @@
 #include "topology/parse_parts.hpp"
 
 #include "topology/derive.hpp"
+#include "topology/key_text.hpp"
 
 #include <fmt/format.h>
 
@@ -19,7 +20,6 @@ void parse_underlay(Findings& findings, const Item& item, Node& node) {
     const ObjectReader object{findings, item, keys};
     Underlay& underlay = node.underlay;
     underlay.at = object.at();
-    if (!object.is_object()) return;
     object.read("interface", underlay.interface);
     if (node.is_hub)
         object.require("addresses", "where spokes find the hub: \"addresses\": [\"192.0.2.1\"]");
@@ -39,14 +39,13 @@ void parse_bridge(Findings& findings, const Item& item, const std::string& netwo
     node.bridge.emplace();
     BridgeSpec& bridge = *node.bridge;
     bridge.at = object.at();
-    if (!object.is_object()) return;
     object.read("existing", bridge.existing);
     bridge.name = {short_interface_name("br-" + network), object.at()};
     if (bridge.existing.value)
         object.require("name", bridge.name, "which bridge is it that exists?");
     else
         object.read("name", bridge.name);
-    object.list("addresses", bridge.addresses);
+    object.reach("addresses", bridge.addresses);
     object.list("ports", bridge.ports);
     object.setting("mac", bridge.mac, "kernel");
     object.setting("mtu", bridge.mtu, "kernel", mtu_range);
@@ -63,7 +62,6 @@ void parse_advertised_prefix(Findings& findings, const Item& item, RouterAdverti
                               KeyTable{{"prefix", "on_link", "autonomous", "router_address",
                                         "valid_lifetime", "preferred_lifetime"},
                                        {}}};
-    if (!object.is_object()) return;
     AdvertisedPrefix prefix;
     prefix.at = object.at();
     object.require("prefix", prefix.prefix);
@@ -114,7 +112,6 @@ void parse_router_advertisement(Findings& findings, const Item& item, Node& node
     node.router_advertisement.emplace();
     RouterAdvertisement& advert = *node.router_advertisement;
     advert.at = object.at();
-    if (!object.is_object()) return;
     object.require("prefixes", "\"prefixes\": [{ \"prefix\": \"2001:db8::/64\" }]");
     for (const Item& prefix : object.elements("prefixes", ListForm::List, Empty::Refused)) {
         parse_advertised_prefix(findings, prefix, advert);
@@ -138,7 +135,6 @@ void parse_masquerade(Findings& findings, const Item& item, Node& node) {
     const ObjectReader object{findings, item, KeyTable{{"out", "sources"}, {}}};
     node.masquerade.emplace();
     node.masquerade->at = object.at();
-    if (!object.is_object()) return;
     object.require("out", node.masquerade->out, "the interface towards the Internet");
     object.list("sources", node.masquerade->sources);
 }
@@ -151,11 +147,16 @@ void parse_guards(Findings& findings, const Item& item, Node& node) {
         keys.misplaced["router_advertisement"] =
             "\"router_advertisement\" belongs to the hub's guards; a spoke wants to hear the hub's";
     const ObjectReader object{findings, item, keys};
-    if (!object.is_object()) return;
     object.read("dhcp", node.guards.dhcp);
     object.read("mss", node.guards.mss);
     object.read("router_advertisement", node.guards.router_advertisement);
 }
+
+namespace {
+
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+}  // namespace
 
 void read_key_file(const ObjectReader& object, std::string_view key,
                    std::optional<Located<std::string>>& field) {
@@ -164,10 +165,13 @@ void read_key_file(const ObjectReader& object, std::string_view key,
     const std::string path = joined(object.path(), key);
     if (field->value.empty()) {
         object.findings().error(field->at, path, "the name of a file is missing");
-    } else if (PublicKey::parse(field->value)) {  // never shown: it may be the secret
+    } else if (holds_a_key(field->value)) {  // never shown: it may be the secret
         object.findings().error(field->at, path,
                                 "this is a key, not the name of a file that holds one",
                                 "treat a private key that stood here as known to others");
+    } else if (std::any_of(field->value.begin(), field->value.end(), is_control)) {
+        object.findings().error(field->at, path,
+                                "a file name with a control character is not allowed");
     }
 }
 
@@ -180,7 +184,6 @@ void parse_hub_wireguard(Findings& findings, const Item& item, const std::string
     node.wireguard.emplace();
     WireguardEndpoint& device = *node.wireguard;
     device.at = object.at();
-    if (!object.is_object()) return;
     device.interface.value = short_interface_name("wg-" + network);
     object.read("interface", device.interface);
     object.number("listen_port", device.listen_port, port_range);
@@ -195,7 +198,6 @@ void parse_hub_wireguard(Findings& findings, const Item& item, const std::string
 
 void parse_offload(Findings& findings, const Item& item, Offload& offload) {
     const ObjectReader object{findings, item, KeyTable{{"tx", "rx", "tso", "gso", "gro"}, {}}};
-    if (!object.is_object()) return;
     for (const auto& [key_at, feature] : object.members()) {
         const auto on = read_boolean(findings, feature);
         const std::string name = feature.path.substr(feature.path.rfind('.') + 1);

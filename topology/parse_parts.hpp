@@ -1,6 +1,6 @@
 #pragma once
 // The pieces of the parser, one per noun of the file. Each reads what it is given, reports
-// everything that is wrong with it, and fills the value as far as it can.
+// everything that is wrong with it, and fills the value, with stand-ins for what was refused.
 
 #include "topology/reader.hpp"
 #include "topology/topology.hpp"
@@ -29,8 +29,7 @@ void read_key_file(const ObjectReader& object, std::string_view key,
                    std::optional<Located<std::string>>& field);
 
 void parse_hub(Findings& findings, const Item& item, Topology& topology);
-/// `key_at` is where the spoke's name stands.
-void parse_spoke(Findings& findings, const Item& item, const Span& key_at, Topology& topology);
+void parse_spoke(Findings& findings, const JsonMember& member, Topology& topology);
 /// Appends a link to the spoke. `id` is "" for `link`, else the key in `links`.
 void parse_link(Findings& findings, const Item& item, std::string id, Node& spoke);
 

@@ -3,6 +3,7 @@
 
 #include "topology/reader.hpp"
 
+#include "topology/key_text.hpp"
 #include "topology/utf8.hpp"
 
 #include <fmt/format.h>
@@ -16,9 +17,9 @@ void Findings::error(const Span& at, std::string_view path, std::string message,
     if (is_full()) return;
     found_.push_back(Diagnostic{.severity = Diagnostic::Severity::Error,
                                 .at = at,
-                                .path = std::string{path},
-                                .message = std::move(message),
-                                .hint = std::move(hint)});
+                                .path = without_keys(std::string{path}),
+                                .message = without_keys(std::move(message)),
+                                .hint = without_keys(std::move(hint))});
 }
 
 void Findings::warning(const Span& at, std::string_view path, std::string message,
@@ -32,8 +33,22 @@ std::string Findings::place(const Span& at) const {
     return fmt::format("{}:{}:{}", file_name_, at.line, at.column);
 }
 
-std::string quoted(std::string_view text) {
+std::vector<const JsonMember*> members_of(Findings& findings, const JsonValue& object) {
+    const std::size_t occurrence = findings.reading().occurrence;
+    std::vector<const JsonMember*> out;
+    for (const JsonMember& member : object.members) {
+        const bool repeated = member.occurrence > 0 || !member.is_last;
+        const Span end = std::max(member.value.at, member.value.end);
+        if (repeated) findings.add(Alternative{member.key_at, end, member.occurrence});
+        if (member.stands_for(occurrence)) out.push_back(&member);
+    }
+    return out;
+}
+
+std::string quoted(std::string_view file_text) {
     constexpr std::size_t max_shown = 48;
+    const std::string starred = without_keys(std::string{file_text});  // before a cut hides one's end
+    const std::string_view text = starred;
     std::size_t end = 0;
     for (std::size_t shown = 0; shown < max_shown && end < text.size(); ++shown) {
         end += next_code_point(text, end).size_bytes;
@@ -66,16 +81,14 @@ bool expect(Findings& findings, const Item& item, JsonValue::Kind kind) {
     return false;
 }
 
-bool expect_setting(Findings& findings, const Item& item, const Alternative& other) {
+bool expect_setting(Findings& findings, const Item& item, const SettingForm& form) {
     const JsonValue::Kind found = item.value->kind;
-    if (found == other.kind) return true;
+    if (found == form.kind) return true;
     if (found == JsonValue::Kind::Refused) return false;
     findings.error(item.at(), item.path,
-                   found == JsonValue::Kind::String
-                       ? fmt::format("expected {} or \"{}\", not {}", text(other.kind), other.word,
-                                     quoted(item.value->string))
-                       : fmt::format("expected {} or \"{}\", not {}", text(other.kind), other.word,
-                                     text(found)));
+                   fmt::format("expected {} or \"{}\", not {}", text(form.kind), form.word,
+                               found == JsonValue::Kind::String ? quoted(item.value->string)
+                                                                : std::string{text(found)}));
     return false;
 }
 
@@ -232,34 +245,37 @@ std::optional<LinkType> read_text(Findings& findings, const Item& item) {
     return read_word(findings, item, words);
 }
 
-bool read_switch(Findings& findings, const Item& item, const Switch& words, bool fallback) {
+bool read_switch(Findings& findings, const Item& item, const Switch& words) {
     const std::array<Word<bool>, 2> known{{{words.on, true}, {words.off, false}}};
-    return read_word(findings, item, known).value_or(fallback);
+    return read_word(findings, item, known)
+        .value_or(stand_in<bool>(findings.reading().guess, item.at()));
 }
 
 // ---- objects ------------------------------------------------------------------------------------
 
 namespace {
 
-void refuse_key(Findings& findings, const JsonMember& member, const std::string& path,
-                const KeyTable& keys) {
-    if (findings.is_full()) return;  // likeness to known keys costs time
+/// Returns the key that was probably meant, or "".
+std::string refuse_key(Findings& findings, const JsonMember& member, const std::string& path,
+                       const KeyTable& keys) {
+    if (findings.is_full()) return {};  // likeness to known keys costs time
     if (const std::string_view reference = secret_reference(member.key); !reference.empty()) {
         findings.error(
             member.key_at, path, fmt::format("secrets are file references only: use {}", reference),
             "keep the key in a file that only its owner can read, and treat one that stood "
             "here as known to others");
-        return;
+        return {};
     }
     if (const auto found = keys.misplaced.find(member.key); found != keys.misplaced.end()) {
         findings.error(member.key_at, path, found->second);
-        return;
+        return {};
     }
-    const std::string near = closest(member.key, keys.allowed);
+    std::string near = closest(member.key, keys.allowed);
     std::string hint = near.empty() ? "" : fmt::format("did you mean \"{}\"? ", near);
     hint += fmt::format("allowed here: {}", listed(keys.allowed));
     findings.error(member.key_at, path, fmt::format("unknown key {}", quoted(member.key)),
                    std::move(hint));
+    return near;
 }
 
 }  // namespace
@@ -267,10 +283,11 @@ void refuse_key(Findings& findings, const JsonMember& member, const std::string&
 ObjectReader::ObjectReader(Findings& findings, const Item& item, const KeyTable& keys)
     : findings_{findings}, item_{item} {
     if (!expect(findings, item, JsonValue::Kind::Object)) return;
-    for (const JsonMember& member : item.value->members) {
+    for (const JsonMember* member : members_of(findings, *item.value)) {
         const bool known =
-            std::find(keys.allowed.begin(), keys.allowed.end(), member.key) != keys.allowed.end();
-        if (!known) refuse_key(findings, member, item.path, keys);
+            std::find(keys.allowed.begin(), keys.allowed.end(), member->key) != keys.allowed.end();
+        if (known || member->key_refused) continue;
+        meant_.insert(refuse_key(findings, *member, item.path, keys));
     }
 }
 
@@ -278,19 +295,36 @@ std::string joined(const std::string& path, std::string_view key) {
     return path.empty() ? std::string{key} : fmt::format("{}.{}", path, key);
 }
 
+Item ObjectReader::refused_item(std::string_view key, const Span& at) const {
+    refused_.push_back(JsonValue{.kind = JsonValue::Kind::Refused, .at = at});
+    return Item{&refused_.back(), joined(item_.path, key)};
+}
+
 std::optional<Item> ObjectReader::find(std::string_view key) const {
-    const JsonMember* member = item_.value->find(key);
-    if (member == nullptr) return std::nullopt;
-    return Item{&member->value, joined(item_.path, key)};
+    const Reading& reading = findings_.reading();
+    const JsonMember* member = is_object() ? item_.value->find(key, reading.occurrence) : nullptr;
+    if (member != nullptr) return Item{&member->value, joined(item_.path, key)};
+    const bool unknown = !is_object() || meant_.contains(key);
+    if (!unknown || reading.guess == 0) return std::nullopt;
+    return refused_item(key, at());
 }
 
 std::optional<Item> ObjectReader::require(std::string_view key, std::string hint) const {
-    auto found = find(key);
-    if (!found && is_object()) {
+    if (is_object() && item_.value->find(key) == nullptr) {
         findings_.error(at(), item_.path, fmt::format("the key \"{}\" is missing", key),
                         std::move(hint));
+        meant_.emplace(key);
     }
-    return found;
+    return find(key);
+}
+
+void ObjectReader::reach(std::string_view key, std::vector<Located<IpPrefix>>& field, ListForm form,
+                         Empty empty) const {
+    for (const Item& item : elements(key, form, empty)) {
+        field.push_back({read_text<IpPrefix>(findings_, item)
+                             .value_or(stand_in_that_reaches(findings_.reading().guess, item.at())),
+                         item.at()});
+    }
 }
 
 std::vector<Item> ObjectReader::elements(std::string_view key, ListForm form, Empty empty) const {
@@ -298,11 +332,13 @@ std::vector<Item> ObjectReader::elements(std::string_view key, ListForm form, Em
     if (!item) return {};
     const bool is_list = item->value->kind == JsonValue::Kind::Array;
     if (!is_list && form == ListForm::OneOrList) return {*item};
-    if (!expect(findings_, *item, JsonValue::Kind::Array)) return {};
-    if (item->value->elements.empty() && empty == Empty::Refused) {
+    const bool fits = expect(findings_, *item, JsonValue::Kind::Array);
+    const bool too_empty = fits && item->value->elements.empty() && empty == Empty::Refused;
+    if (too_empty) {
         findings_.error(item->at(), item->path,
                         "this list is empty; it needs at least one element");
     }
+    if (!fits || too_empty) return {refused_item(key, item->at())};
     std::vector<Item> out;
     for (const JsonValue& element : item->value->elements) {
         out.push_back(Item{&element, fmt::format("{}[{}]", item->path, out.size())});
@@ -312,8 +348,8 @@ std::vector<Item> ObjectReader::elements(std::string_view key, ListForm form, Em
 
 std::vector<std::pair<Span, Item>> ObjectReader::members() const {
     std::vector<std::pair<Span, Item>> out;
-    for (const JsonMember& member : item_.value->members) {
-        out.emplace_back(member.key_at, Item{&member.value, joined(item_.path, member.key)});
+    for (const JsonMember* member : members_of(findings_, *item_.value)) {
+        out.emplace_back(member->key_at, Item{&member->value, joined(item_.path, member->key)});
     }
     return out;
 }

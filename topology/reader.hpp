@@ -1,12 +1,16 @@
 #pragma once
 // Typed reading from the JSON tree: each value is asked for by key and type, and whatever does not
-// fit becomes a finding while the reading goes on, so that one run shows them all. A field keeps
-// its default when its value was refused; the findings then keep the topology from being used.
+// fit becomes a finding while the reading goes on, so that one run shows them all. Where a value
+// was refused, a stand-in of the present reading goes into the field (stand_in.hpp); the findings
+// then keep the topology from being used.
 
 #include "topology/json_document.hpp"
+#include "topology/stand_in.hpp"
 #include "topology/topology.hpp"
 
+#include <deque>
 #include <map>
+#include <set>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,11 +27,19 @@ struct Item {
     [[nodiscard]] const Span& at() const { return value->at; }
 };
 
-/// Collects what is wrong.
+/// A value that is one of several that the file states for the same thing.
+struct Alternative {
+    Span begin, end;         ///< both belong to it
+    std::size_t number = 0;  ///< of those before it
+};
+
+/// Collects what is wrong, in one reading of the file.
 class Findings {
   public:
-    explicit Findings(std::string_view file_name) : file_name_{file_name} {}
+    explicit Findings(std::string_view file_name, Reading reading = {})
+        : file_name_{file_name}, reading_{reading} {}
 
+    /// Keys in the texts are starred out (key_text.hpp).
     void error(const Span& at, std::string_view path, std::string message, std::string hint = {});
     void warning(const Span& at, std::string_view path, std::string message, std::string hint = {});
     /// "home.json:33:17", for the other place of a conflict.
@@ -35,16 +47,19 @@ class Findings {
     [[nodiscard]] std::vector<Diagnostic> take() { return std::exchange(found_, {}); }
     [[nodiscard]] bool is_full() const { return found_.size() >= max_findings; }
 
+    [[nodiscard]] const Reading& reading() const { return reading_; }
+    [[nodiscard]] const std::vector<Alternative>& alternatives() const { return alternatives_; }
+    void add(const Alternative& alternative) { alternatives_.push_back(alternative); }
+
   private:
     std::string file_name_;
+    Reading reading_;
     std::vector<Diagnostic> found_;
+    std::vector<Alternative> alternatives_;
 };
 
-/// Both ends belong to the range.
-struct Range {
-    std::int64_t least = 0;
-    std::int64_t most = 0;
-};
+/// The members of an object that count in this reading: each key once.
+[[nodiscard]] std::vector<const JsonMember*> members_of(Findings& findings, const JsonValue& object);
 
 /// From text to value, or the reason why not. Specialised in reader.cpp for each type of the file.
 template <class T>
@@ -78,12 +93,12 @@ std::optional<LinkType> read_text(Findings& findings, const Item& item);
 [[nodiscard]] std::optional<std::int64_t> read_integer(Findings& findings, const Item& item,
                                                        Range range);
 
-/// What a setting may be besides a word.
-struct Alternative {
+/// What a setting may be: a value, or a word.
+struct SettingForm {
     JsonValue::Kind kind = JsonValue::Kind::Integer;
     std::string_view word;
 };
-[[nodiscard]] bool expect_setting(Findings& findings, const Item& item, const Alternative& other);
+[[nodiscard]] bool expect_setting(Findings& findings, const Item& item, const SettingForm& form);
 
 template <class T>
 std::optional<T> read_value(Findings& findings, const Item& item) {
@@ -98,8 +113,7 @@ struct Switch {
     std::string_view on;
     std::string_view off;
 };
-[[nodiscard]] bool read_switch(Findings& findings, const Item& item, const Switch& words,
-                               bool fallback);
+[[nodiscard]] bool read_switch(Findings& findings, const Item& item, const Switch& words);
 
 /// "hub" and "bridge" → "hub.bridge"
 [[nodiscard]] std::string joined(const std::string& path, std::string_view key);
@@ -114,7 +128,10 @@ struct KeyTable {
 enum class ListForm { List, OneOrList };
 enum class Empty { Allowed, Refused };
 
-/// An object of the file. Unknown and misplaced keys are reported when it is opened.
+/// An object of the file. Unknown and misplaced keys are reported when it is opened. What is no
+/// object was refused and is read as one that may have any key: all of them are absent in the first
+/// guess and refused values in the others. So is a key that is missing, or that another was perhaps
+/// meant to be.
 class ObjectReader {
   public:
     ObjectReader(Findings& findings, const Item& item, const KeyTable& keys);
@@ -124,9 +141,12 @@ class ObjectReader {
     [[nodiscard]] const std::string& path() const { return item_.path; }
     [[nodiscard]] Findings& findings() const { return findings_; }
 
-    [[nodiscard]] bool has(std::string_view key) const { return find(key).has_value(); }
+    /// Whether the key really stands there.
+    [[nodiscard]] bool has_own(std::string_view key) const {
+        return item_.value->find(key) != nullptr;
+    }
     [[nodiscard]] std::optional<Item> find(std::string_view key) const;
-    /// As find(), but a finding when it is absent.
+    /// As find(), but a finding when the object lacks it.
     std::optional<Item> require(std::string_view key, std::string hint = {}) const;
 
     /// A value of its own place; the field's default, if it has none, is placed at this object.
@@ -140,7 +160,7 @@ class ObjectReader {
         if (const auto item = find(key)) store(*item, field);
     }
     void read(std::string_view key, bool& field) const {
-        if (const auto item = find(key)) field = read_boolean(findings_, *item).value_or(field);
+        if (const auto item = find(key)) field = value_or_stand_in<bool>(*item);
     }
     template <class T>
     void require(std::string_view key, Located<T>& field, std::string hint = {}) const {
@@ -161,91 +181,97 @@ class ObjectReader {
     bool number(std::string_view key, std::uint32_t& field, Range range) const {
         const auto item = find(key);
         if (!item) return false;
-        if (const auto value = read_integer(findings_, *item, range)) {
-            field = static_cast<std::uint32_t>(*value);
-        }
+        field = number_or_stand_in<std::uint32_t>(*item, range);
         return true;
     }
 
     /// A text or `word`, which leaves the matter to the kernel.
     template <class T>
     void setting(std::string_view key, Setting<T>& field, std::string_view word) const {
-        setting_with(key, field, Alternative{JsonValue::Kind::String, word},
-                     [&](const Item& item) { return read_text<T>(findings_, item); });
+        setting_with(key, field, SettingForm{JsonValue::Kind::String, word},
+                     [&](const Item& item) { return value_or_stand_in<T>(item); });
     }
     /// A number or `word`.
     template <class T>
     void setting(std::string_view key, Setting<T>& field, std::string_view word,
                  Range range) const {
-        setting_with(
-            key, field, Alternative{JsonValue::Kind::Integer, word},
-            [&](const Item& item) { return narrow<T>(read_integer(findings_, item, range)); });
+        setting_with(key, field, SettingForm{JsonValue::Kind::Integer, word},
+                     [&](const Item& item) { return number_or_stand_in<T>(item, range); });
     }
 
     template <class T>
     void list(std::string_view key, std::vector<Located<T>>& field, ListForm form = ListForm::List,
               Empty empty = Empty::Allowed) const {
         for (const Item& item : elements(key, form, empty)) {
-            if (auto value = read_value<T>(findings_, item)) {
-                field.push_back(Located<T>{std::move(*value), item.at()});
-            }
+            field.push_back(Located<T>{value_or_stand_in<T>(item), item.at()});
         }
     }
-    /// The elements of a list; a single value counts as a list of one if `form` says so.
+    /// As list(), of prefixes that may be asked whether they contain an address: what is refused
+    /// contains every one of a family in some guesses.
+    void reach(std::string_view key, std::vector<Located<IpPrefix>>& field,
+               ListForm form = ListForm::List, Empty empty = Empty::Allowed) const;
+    /// The elements of a list; a single value counts as a list of one if `form` says so. A refused
+    /// list has one refused element.
     [[nodiscard]] std::vector<Item> elements(std::string_view key, ListForm form,
                                              Empty empty) const;
-    [[nodiscard]] std::vector<std::pair<Span, Item>> members()
-        const;  ///< with the places of the keys
+    /// With the places of the keys.
+    [[nodiscard]] std::vector<std::pair<Span, Item>> members() const;
 
   private:
-    template <class T, class Field>
-    void store_value(std::optional<T> value, const Item& item, Field& field) const {
-        if (value) field = Located<T>{std::move(*value), item.at()};
+    template <class T>
+    [[nodiscard]] T value_or_stand_in(const Item& item) const {
+        auto value = read_value<T>(findings_, item);
+        return value ? std::move(*value) : stand_in<T>(findings_.reading().guess, item.at());
+    }
+    template <class T>
+    [[nodiscard]] T number_or_stand_in(const Item& item, Range range) const {
+        const std::int64_t value =
+            read_integer(findings_, item, range)
+                .value_or(stand_in(findings_.reading().guess, item.at(), range));
+        if constexpr (std::is_same_v<T, Mtu>)
+            return Mtu{static_cast<std::uint32_t>(value)};
+        else
+            return static_cast<T>(value);  // the range fits the type
     }
     template <class T>
     void store(const Item& item, Located<T>& field) const {
-        store_value(read_value<T>(findings_, item), item, field);
+        field = Located<T>{value_or_stand_in<T>(item), item.at()};
     }
     template <class T>
     void store(const Item& item, std::optional<Located<T>>& field) const {
-        store_value(read_value<T>(findings_, item), item, field);
+        field = Located<T>{value_or_stand_in<T>(item), item.at()};
     }
     template <class T>
     void store_number(const Item& item, Located<T>& field, Range range) const {
-        store_value(narrow<T>(read_integer(findings_, item, range)), item, field);
+        field = Located<T>{number_or_stand_in<T>(item, range), item.at()};
     }
     template <class T>
     void store_number(const Item& item, std::optional<Located<T>>& field, Range range) const {
-        store_value(narrow<T>(read_integer(findings_, item, range)), item, field);
-    }
-    /// The range was checked before and fits the type.
-    template <class T>
-    static std::optional<T> narrow(std::optional<std::int64_t> value) {
-        if (!value) return std::nullopt;
-        if constexpr (std::is_same_v<T, Mtu>)
-            return Mtu{static_cast<std::uint32_t>(*value)};
-        else
-            return static_cast<T>(*value);
+        field = Located<T>{number_or_stand_in<T>(item, range), item.at()};
     }
     template <class T, class Read>
-    void setting_with(std::string_view key, Setting<T>& field, const Alternative& other,
+    void setting_with(std::string_view key, Setting<T>& field, const SettingForm& form,
                       Read read) const {
         field.at = at();
         const auto item = find(key);
         if (!item) return;
         field.at = item->at();
-        if (item->value->kind == JsonValue::Kind::String && item->value->string == other.word) {
+        if (item->value->kind == JsonValue::Kind::String && item->value->string == form.word) {
             field.mode = Setting<T>::Mode::Kernel;
-        } else if (expect_setting(findings_, *item, other)) {
-            auto value = read(*item);
-            if (!value) return;
-            field.mode = Setting<T>::Mode::Stated;
-            field.value = std::move(*value);
+            return;
         }
+        const bool fits = expect_setting(findings_, *item, form);
+        if (!fits && findings_.reading().guess == 0) return;
+        field.mode = Setting<T>::Mode::Stated;
+        field.value = read(fits ? *item : refused_item(key, item->at()));
     }
+
+    [[nodiscard]] Item refused_item(std::string_view key, const Span& at) const;
 
     Findings& findings_;
     Item item_;
+    mutable std::set<std::string, std::less<>> meant_;  ///< missing here, but not on purpose
+    mutable std::deque<JsonValue> refused_;             ///< what items without a value point to
 };
 
 }  // namespace overlay

@@ -102,14 +102,14 @@ void report_overlap(Findings& findings, const Network& a, const Network& b) {
 
 /// Sorted by first address, a network can only overlap its predecessors that reach so far: the
 /// widest one.
-void check_disjoint(Findings& findings, std::vector<Network> networks) {
-    std::sort(networks.begin(), networks.end(), [](const Network& a, const Network& b) {
-        const IpPrefix x = a.prefix.network(), y = b.prefix.network();
-        return std::tuple{x.address(), x.length(), a.at} <
-               std::tuple{y.address(), y.length(), b.at};
-    });
+void check_disjoint(Findings& findings, const std::vector<Network>& networks) {
+    std::vector<std::tuple<IpPrefix, Span, std::size_t>> order;  // the last: index into `networks`
+    for (const Network& network : networks)
+        order.emplace_back(network.prefix.network(), network.at, order.size());
+    std::sort(order.begin(), order.end());
     const Network* widest = nullptr;
-    for (const Network& network : networks) {
+    for (const auto& [prefix, at, index] : order) {
+        const Network& network = networks[index];
         if (widest != nullptr && widest->prefix.overlaps(network.prefix)) {
             report_overlap(findings, *widest, network);
         } else {

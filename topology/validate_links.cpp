@@ -1,6 +1,7 @@
 // Links and the underlay they cross: what a type needs at both ends, whether each end can find the
 // other, and whether the kernel could tell two tunnels apart.
 
+#include "topology/network_set.hpp"
 #include "topology/validate_parts.hpp"
 
 #include <algorithm>
@@ -105,12 +106,14 @@ class LinkRules {
                      "each spoke behind one router needs a port of its own"},
           gre_{findings, "that of", "leave \"key\" out: each link then has its own"} {
         const Node& hub = topology.hub;
-        if (hub.bridge) common_ = hub.bridge->addresses;
-        const std::vector<Located<IpPrefix>> tunnels = located_tunnel_networks(topology);
-        common_.insert(common_.end(), tunnels.begin(), tunnels.end());
-        common_.insert(common_.end(), hub.lan.begin(), hub.lan.end());
+        const auto add = [&](const std::vector<Located<IpPrefix>>& networks, const Node& owner) {
+            for (const auto& network : networks) far_networks_.add(network, &owner);
+        };
+        if (hub.bridge) add(hub.bridge->addresses, hub);
+        add(located_tunnel_networks(topology), hub);
+        add(hub.lan, hub);
         for (const Node& spoke : topology.spokes) {
-            if (is_routed(spoke) && !spoke.lan.empty()) routed_.push_back(&spoke);
+            if (is_routed(spoke)) add(spoke.lan, spoke);
         }
     }
 
@@ -279,16 +282,15 @@ class LinkRules {
     /// packets.
     void check_own_way(const Node& spoke, const LinkSpec& link, const std::string& path,
                        const IpAddress& hub_address) {
-        std::vector<Located<IpPrefix>> at_spoke = common_;
-        const auto add = [&](const std::vector<Located<IpPrefix>>& more) {
-            at_spoke.insert(at_spoke.end(), more.begin(), more.end());
+        const Claim claim{{}, path, link.at, false};
+        check_not_inside(hub_address, "the hub's", far_networks_.find(hub_address, &spoke), claim);
+        NetworkSet own;
+        const auto add = [&](const std::vector<Located<IpPrefix>>& networks) {
+            for (const auto& network : networks) own.add(network);
         };
         if (is_gretap(link) && spoke.bridge) add(spoke.bridge->addresses);
         if (is_gretap(link)) add(spoke.addresses);
-        for (const Node* other : routed_) {
-            if (other->name != spoke.name) add(other->lan);
-        }
-        check_not_inside(hub_address, "the hub's", at_spoke, Claim{{}, path, link.at, false});
+        check_not_inside(hub_address, "the hub's", own.find(hub_address), claim);
 
         std::optional<Endpoint> far;
         if (is_gue(link))
@@ -296,23 +298,17 @@ class LinkRules {
         else if (link.endpoint)
             far = link.endpoint->value;
         if (!far) return;
-        std::vector<Located<IpPrefix>> at_hub = common_;
-        for (const Node* other : routed_)
-            at_hub.insert(at_hub.end(), other->lan.begin(), other->lan.end());
-        check_not_inside(far->address, "the spoke's", at_hub, Claim{{}, path, link.at, false});
+        check_not_inside(far->address, "the spoke's", far_networks_.find(far->address), claim);
     }
 
     void check_not_inside(const IpAddress& far, std::string_view whose,
-                          const std::vector<Located<IpPrefix>>& networks, const Claim& link) {
-        for (const auto& network : networks) {
-            if (!network.value.contains(far)) continue;
-            findings_.error(
-                link.at, link.path,
-                fmt::format(
-                    "the way to {} {} would lead into the tunnel itself: it lies in {} ({})", whose,
-                    text(far), text(network.value.network()), findings_.place(network.at)));
-            return;
-        }
+                          const Located<IpPrefix>* network, const Claim& link) {
+        if (network == nullptr) return;
+        findings_.error(
+            link.at, link.path,
+            fmt::format("the way to {} {} would lead into the tunnel itself: it lies in {} ({})",
+                        whose, text(far), text(network->value.network()),
+                        findings_.place(network->at)));
     }
 
     /// On a node: local, remote, key.
@@ -320,8 +316,7 @@ class LinkRules {
 
     const Topology& topology_;
     Findings& findings_;
-    std::vector<Located<IpPrefix>> common_;  ///< networks that every link leads to
-    std::vector<const Node*> routed_;        ///< spokes whose LANs every link leads to
+    NetworkSet far_networks_;  ///< that links lead to: the hub's, and routed LANs of spokes
     Register<Endpoint> endpoints_;
     std::set<std::pair<std::string, Endpoint>> own_gue_;
     Register<GreIdentity> gre_;

@@ -5,6 +5,7 @@
 #include "topology/validate_parts.hpp"
 
 #include <algorithm>
+#include <span>
 
 namespace overlay {
 namespace {
@@ -39,12 +40,15 @@ MtuBreakdown without_stated(const MtuEngine& mtus, const Node& spoke, LinkSpec l
 MtuBreakdown wireguard_room(const Topology& topology, const Node& spoke, LinkSpec link) {
     Topology alone;
     alone.network = topology.network;
-    alone.hub = topology.hub;
+    alone.hub.underlay = topology.hub.underlay;
+    alone.hub.wireguard = topology.hub.wireguard;
     if (alone.hub.wireguard) alone.hub.wireguard->mtu.mode = Setting<Mtu>::Mode::Derived;
     link.type.value = LinkType::Wireguard;
     link.wireguard_mtu.mode = Setting<Mtu>::Mode::Derived;
     link.mtu.mode = Setting<Mtu>::Mode::Derived;
-    Node node = spoke;
+    Node node;
+    node.name = spoke.name;
+    node.underlay = spoke.underlay;
     node.links = {link};
     alone.spokes = {node};
     return MtuEngine{alone}.explain(node, link);
@@ -186,7 +190,9 @@ class MtuRules {
     [[nodiscard]] std::optional<Mtu> narrowest_port(const Node& node) const {
         std::optional<Mtu> smallest;
         if (node.underlay.in_bridge.value) smallest = node.underlay.mtu.value;
-        for (const Node& spoke : node.is_hub ? topology_.spokes : std::vector<Node>{node}) {
+        const std::span<const Node> spokes =
+            node.is_hub ? std::span{topology_.spokes} : std::span{&node, 1};
+        for (const Node& spoke : spokes) {
             for (const LinkSpec& link : spoke.links) {
                 if (!is_gretap(link)) continue;
                 const auto mtu = mtus_.tunnel(spoke, link);

@@ -1,8 +1,11 @@
 // What the nodes do with packets: bridges, router advertisements, forwarding, masquerade.
 
+#include "topology/network_set.hpp"
 #include "topology/validate_parts.hpp"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 namespace overlay {
 namespace {
@@ -161,31 +164,41 @@ void check_prefix(const AdvertisedPrefix& prefix, const std::string& path, Findi
     }
 }
 
+/// Whether one of the sorted addresses lies in the network.
+bool holds_one_of(const IpPrefix& network, const std::set<IpAddress>& addresses) {
+    const auto first = addresses.lower_bound(network.network().address());
+    return first != addresses.end() && network.contains(*first);
+}
+
 void check_prefixes(const Node& hub, const RouterAdvertisement& advert, Findings& findings) {
+    std::set<IpAddress> addresses;
+    if (hub.bridge) {
+        for (const auto& address : hub.bridge->addresses) addresses.insert(address.value.address());
+    }
+    NetworkSet seen;
+    std::map<IpAddress, Located<IpPrefix>> seen_from;  // by their first address
     for (std::size_t i = 0; i < advert.prefixes.size(); ++i) {
         const AdvertisedPrefix& prefix = advert.prefixes[i];
+        const IpPrefix& value = prefix.prefix.value;
         const std::string path = fmt::format("hub.router_advertisement.prefixes[{}]", i);
         check_prefix(prefix, path, findings);
-        for (std::size_t j = 0; j < i; ++j) {
-            const auto& other = advert.prefixes[j].prefix;
-            if (!prefix.prefix.value.overlaps(other.value)) continue;
+        const Located<IpPrefix>* other = seen.find(value.address());
+        const auto inside = seen_from.lower_bound(value.network().address());
+        if (other == nullptr && inside != seen_from.end() && value.contains(inside->first))
+            other = &inside->second;
+        if (other != nullptr) {
             findings.error(prefix.prefix.at, path,
-                           fmt::format("{} overlaps {} ({})", text(prefix.prefix.value),
-                                       text(other.value), findings.place(other.at)));
-            break;
+                           fmt::format("{} overlaps {} ({})", text(value), text(other->value),
+                                       findings.place(other->at)));
         }
-        const bool covered =
-            hub.bridge &&
-            std::any_of(hub.bridge->addresses.begin(), hub.bridge->addresses.end(),
-                        [&](const auto& address) {
-                            return prefix.prefix.value.contains(address.value.address());
-                        });
-        if (covered || prefix.prefix.value.family() == Family::Ipv4) continue;
+        seen.add(prefix.prefix);
+        seen_from.emplace(value.network().address(), prefix.prefix);
+        if (holds_one_of(value, addresses) || value.family() == Family::Ipv4) continue;
         findings.warning(
             prefix.prefix.at, path,
             fmt::format(
                 "no address of the hub's bridge lies in {}: the hub has no route back into it",
-                text(prefix.prefix.value)));
+                text(value)));
     }
 }
 

@@ -3,6 +3,8 @@
 
 #include "topology/diagnostic.hpp"
 
+#include "topology/key_text.hpp"
+
 #include <doctest/doctest.h>
 
 using namespace overlay;
@@ -81,6 +83,38 @@ TEST_SUITE("diagnostic") {
               "f:1:1: hub.mtu: x\n    \"k\": \"" + stars + "\"\n    ^\n");
         CHECK(shown("\"public_key\": \"" + key + "\"").find(key) != std::string::npos);
         CHECK(shown("\"PrivateKey\": \"" + key).find(key) == std::string::npos);
+    }
+
+    TEST_CASE("a secret is starred out in single quotes, without quotes and without an end") {
+        const std::string key = "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6ZGA=";
+        const auto shown = [&](const std::string& line) {
+            return text(finding({1, 1, 1}, "x"), "f", line);
+        };
+        for (const std::string line :
+             {"{'private_key':'hunter2'}", "{\"psk\": \"hunter2", "{psk: hunter2}",
+              "{\"psk\":\n\"hunter2\"", "{\"psk: \"hunter2\"", "[\"secret\", \"psk\": [\"hunter2\"]"}) {
+            CAPTURE(line);
+            CHECK(shown(line).find("hunter2") == std::string::npos);
+        }
+        CHECK(shown("'" + key).find("8TYM") == std::string::npos);
+        CHECK(shown("PrivateKey = " + key).find("8TYM") == std::string::npos);
+    }
+
+    TEST_CASE("a key is seen with and without its '=', in hexadecimal, and behind other text") {
+        const std::string key = "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6ZGA=";
+        for (const std::string text :
+             {key, key.substr(0, 43), " " + key, key + "\n", "PrivateKey = " + key, "PrivateKey=" + key,
+              std::string("00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF")}) {
+            CAPTURE(text);
+            CHECK(holds_a_key(text));
+            CHECK(without_keys(text).find("***") != std::string::npos);
+        }
+        for (const std::string text :
+             {"/etc/overlay/home.key", "/etc/overlay/networks/production/hub/private",
+              "ffffffffffffffffffffffffffffffffffffffff", "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6Z"}) {
+            CAPTURE(text);
+            CHECK_FALSE(holds_a_key(text));
+        }
     }
 
     TEST_CASE("only an error is an error") {

@@ -200,7 +200,9 @@ TEST_SUITE("parse") {
         CHECK(parse_json("\"" + repeated("x", 4096) + "\"", "t").diagnostics.empty());
         CHECK(only_message("\"" + repeated("x", 4097) + "\"") ==
               "this string has 4097 bytes; at most 4096 are allowed");
-        CHECK(only_message("{\"" + repeated("x", 1'000'000) + "\":1}") ==
+        const JsonDocument long_key = parse_json("{\"" + repeated("x", 1'000'000) + "\":1}", "t");
+        REQUIRE(long_key.diagnostics.size() == 1);
+        CHECK(long_key.diagnostics[0].message ==
               "this string has 1000000 bytes; at most 4096 are allowed");
         CHECK(only_message(repeated(" ", 1'048'577)) ==
               "the file has 1048577 bytes; at most 1048576 are allowed");
@@ -223,6 +225,49 @@ TEST_SUITE("parse") {
         CHECK(file.diagnostics.size() >= 200);
         CHECK(file.diagnostics.size() <= 401);
         CHECK(file.diagnostics[0].message == "too many findings; these are the first of them");
+    }
+
+    TEST_CASE("many findings on one long line, and many networks, are judged without pairing them") {
+        std::string spokes, keys, prefixes, addresses;
+        for (int i = 0; i < 300; ++i) spokes += ",\"s" + std::to_string(i) + "\":1";
+        for (int i = 0; i < 4000; ++i)
+            keys += ",\"k" + std::to_string(i) + repeated("y", 225) + "\":1";
+        for (int i = 0; i < 4000; ++i) {
+            const std::string net = ",\"2001:db8:" + std::to_string(i) + "::";
+            addresses += net + "1/64\"";
+            prefixes += ",{\"prefix\":\"2001:db9:" + std::to_string(i) + "::/64\"}";
+        }
+        const std::string long_line = "{/*" + repeated(" x\"", 300'000) +
+                                      "*/\"version\":1,\"network\":\"n\",\"hub\":{},\"spokes\":{" +
+                                      spokes.substr(1) + "}}";
+        const std::string advert =
+            "{\"version\":1,\"network\":\"n\",\"hub\":{\"name\":\"h\",\"underlay\":{\"addresses\":["
+            "\"192.0.2.1\"]},\"bridge\":{\"addresses\":[" +
+            addresses.substr(1) + "]},\"router_advertisement\":{\"prefixes\":[" + prefixes.substr(1) +
+            "]}},\"spokes\":{}}";
+        for (const std::string& source : {long_line, "{" + keys.substr(1) + "}", advert}) {
+            const ParsedFile file = parse_topology(source, "t.json");
+            CHECK(file.diagnostics.size() == 201);
+            CHECK(text(file.diagnostics, "t.json", source).size() < 200'000);
+        }
+    }
+
+    TEST_CASE("what stands in the place of a key file's name and is a key is never shown") {
+        const std::string key = "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6ZGA";
+        for (const std::string wrong : {key, key + "=", " " + key + "=", key + "=\\n",
+                                        "PrivateKey = " + key + "="}) {
+            CAPTURE(wrong);
+            const std::string source = "{\"hub\":{\"wireguard\":{\"private_key_file\":\"" + wrong +
+                                       "\",\"interface\":\"" + wrong + "\"}},\"spokes\":{\"" + wrong +
+                                       "\":{\"link\":{\"key\":\"" + wrong + "\"}}}}";
+            const ParsedFile file = parse_topology(source, "t.json");
+            const std::string said = text(file.diagnostics, "t.json", source);
+            CHECK(said.find("this is a key, not the name of a file") != std::string::npos);
+            CHECK(said.find("8TYM") == std::string::npos);
+            for (const Diagnostic& found : file.diagnostics) {
+                CHECK((found.path + found.message + found.hint).find("8TYM") == std::string::npos);
+            }
+        }
     }
 
     TEST_CASE("no truncation of an example crashes the parser or passes for a topology") {
