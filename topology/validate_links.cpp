@@ -128,12 +128,12 @@ class LinkRules {
                                         family_name(underlay_family(topology_, link)),
                                         findings_.place(topology_.hub.underlay.at)),
                             "add one to hub.underlay.addresses");
-            return;
         }
         if (is_gue(link))
             check_gue(spoke, link, path);
         else
             check_endpoint(spoke, link, path);
+        if (!remote) return;
         if (is_gretap(link)) check_gre_key(spoke, link, path, *remote);
         check_own_way(spoke, link, path, *remote);
     }
@@ -211,7 +211,8 @@ class LinkRules {
         if (link.nat && is_hubs_own(link.nat->address, path + ".nat.address")) return;
         if (same) return;
         const auto endpoint = spoke_gue_endpoint(topology_, spoke, link);
-        if (!link.nat && is_private(*own) && !is_private(*hub_underlay_address(topology_, link))) {
+        const auto hub = hub_underlay_address(topology_, link);
+        if (!link.nat && is_private(*own) && hub && !is_private(*hub)) {
             findings_.warning(
                 link.local ? link.local->at : link.at, path,
                 fmt::format("the hub can hardly reach {}, a private address", text(*own)),

@@ -102,14 +102,14 @@ TEST_SUITE("diagnostic") {
 
     TEST_CASE("a key is seen with and without its '=', in hexadecimal, and behind other text") {
         const std::string key = "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6ZGA=";
-        for (const std::string text :
+        for (const std::string& text :
              {key, key.substr(0, 43), " " + key, key + "\n", "PrivateKey = " + key, "PrivateKey=" + key,
               std::string("00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF")}) {
             CAPTURE(text);
             CHECK(holds_a_key(text));
             CHECK(without_keys(text).find("***") != std::string::npos);
         }
-        for (const std::string text :
+        for (const char* const text :
              {"/etc/overlay/home.key", "/etc/overlay/networks/production/hub/private",
               "ffffffffffffffffffffffffffffffffffffffff", "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6Z"}) {
             CAPTURE(text);

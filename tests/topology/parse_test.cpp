@@ -254,7 +254,7 @@ TEST_SUITE("parse") {
 
     TEST_CASE("what stands in the place of a key file's name and is a key is never shown") {
         const std::string key = "8TYMD/dmDLgbAp1VSvhemGEe6e8Yr/7GGjRCAce6ZGA";
-        for (const std::string wrong : {key, key + "=", " " + key + "=", key + "=\\n",
+        for (const std::string& wrong : {key, key + "=", " " + key + "=", key + "=\\n",
                                         "PrivateKey = " + key + "="}) {
             CAPTURE(wrong);
             const std::string source = "{\"hub\":{\"wireguard\":{\"private_key_file\":\"" + wrong +
