@@ -148,6 +148,7 @@ void Planner::resolve_uplink_move() {
     const std::string no_ipv6 = conf_sysctl(Family::Ipv6, uplink.str(), "disable_ipv6");
     if (found_.sysctls.contains(no_ipv6))
         desired_.sysctls.insert_or_assign(no_ipv6, std::string{'1'});
+    adopt_uplink_move();
     Ledger& after = plan_.ledger_after;
     for (const Address& address : found_.addresses) {
         if (address.link != uplink || address.prefix.address().is_link_local()) continue;
@@ -170,6 +171,43 @@ void Planner::resolve_uplink_move() {
         if (route.protocol == protocol_ra) continue;
         route.device = bridge;
         desired_.routes.insert(route);
+    }
+}
+
+/// The uplink can be a port of our bridge already, and the ledger know nothing of it: by the script
+/// of `render`, or since the ledger was lost. What the file does not ask for on the bridge was the
+/// uplink's then, and goes back to it, or the host would be cut off when the bridge goes.
+void Planner::adopt_uplink_move() {
+    const auto& [uplink, bridge] = *intent_.uplink_move;
+    const Link* port = found_link(uplink);
+    const Link* master = found_link(bridge);
+    Ledger& after = plan_.ledger_after;
+    const bool is_there = port != nullptr && port->master == bridge;
+    if (!is_there || master == nullptr || !is_ours(*master)) return;
+    if (after.borrowed.contains(uplink)) return;
+    const Link nothing{.name = uplink, .kind = port->kind};
+    Former<Link> former{nothing, nothing, {}};
+    former.before.master = IfName{};
+    former.ours.master = bridge;
+    after.borrowed.emplace(uplink, std::move(former));
+    const std::string no_ipv6 = conf_sysctl(Family::Ipv6, uplink.str(), "disable_ipv6");
+    const auto silent = found_.sysctls.find(no_ipv6);
+    if (silent != found_.sysctls.end() && silent->second == "1")
+        after.sysctls.try_emplace(no_ipv6, Former<std::string>{"0", "1", ""});
+    for (Address address : found_.addresses) {
+        const bool is_asked_for = desired_.addresses.contains(address);
+        const bool is_automatic = address.prefix.address().is_link_local();
+        if (address.link != bridge || is_asked_for || is_automatic) continue;
+        address.link = uplink;
+        if (address.details.label == bridge.str()) address.details.label.clear();
+        after.moved_addresses.insert(std::move(address));
+    }
+    for (Route route : found_.routes) {
+        if (route.device != bridge || route.protocol == protocol_kernel ||
+            route.protocol == protocol_ra || route.protocol == route_protocol)
+            continue;
+        route.device = uplink;
+        after.moved_routes.insert(std::move(route));
     }
 }
 

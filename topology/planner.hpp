@@ -79,6 +79,7 @@ class Planner {
     [[nodiscard]] const Route* default_route(Family family, const IfName& device) const;
     void resolve_pins();
     void resolve_uplink_move();
+    void adopt_uplink_move();
     void count_foreign();
     void add(Phase phase, Step step, Action action, Impact impact, std::string why = {});
     void refuse(const Step& step, std::string reason, std::string hint);

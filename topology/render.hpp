@@ -11,8 +11,9 @@
 
 namespace overlay {
 
-/// A complete #!/bin/sh -e script of ip, wg, nft, sysctl, modprobe and ethtool, in the planner's
-/// order of phases. Run on a node that has nothing of ours, it makes what apply would make. `diff`
+/// A complete #!/bin/sh script of ip, wg, nft, sysctl, modprobe and ethtool, in the planner's
+/// order of phases. Run on a node that has nothing of ours, it makes what apply would make
+/// (tests/e2e/render_test.py compares the two on every node of every example). `diff`
 /// afterwards finds links, routes and tables in place and ours (they carry marks); a FOU port has
 /// no place for a mark and is refused as somebody else's until it is removed.
 [[nodiscard]] std::string render_ip(const NodeIntent& intent);

@@ -118,7 +118,7 @@ class Script {
     }
 
     void head() {
-        line("#!/bin/sh -e");
+        line("#!/bin/sh");
         line("# Node {} of network {}, for a machine that has nothing of it yet. Run as root.",
              intent_.node, intent_.network);
         line("#");
@@ -131,6 +131,7 @@ class Script {
             "over from this");
         line(
             "# script, remove it (ip fou del). Sysctls and offloads, too, will be taken as found.");
+        line("\nset -e");
         const auto relative = [](const auto& entry) { return !entry.second.starts_with('/'); };
         const auto& keys = intent_.private_key_files;
         const auto& preshared = intent_.preshared_key_files;
@@ -250,21 +251,28 @@ class Script {
         attribute("vlan_filtering", wanted.vlan_filtering);
         line("ip link add dev {}{} type bridge{}", quote(link.name), mac, attributes);
         alias(link);
-        if (link.mtu) pin_mtu(link.name, *link.mtu);
+        constexpr Mtu at_creation{1500};
+        if (link.mtu) pin_mtu(link.name, at_creation, *link.mtu);
     }
 
     /// A bridge follows its lowest port until its MTU has been *changed*; setting the value that it
     /// has is no change (Linux net/bridge/br_device.c, br_change_mtu; net/core/dev.c,
-    /// dev_set_mtu_ext).
-    void pin_mtu(const IfName& name, Mtu mtu) {
-        constexpr Mtu at_creation{1500};
-        if (mtu == at_creation)
-            line("ip link set dev {} mtu 1501   # changed once, it stays", quote(name));
-        line("ip link set dev {} mtu {}", quote(name), mtu.bytes());
+    /// dev_set_mtu_ext). `from`: nullopt: not known here.
+    void pin_mtu(const IfName& name, std::optional<Mtu> from, Mtu to) {
+        if (from.value_or(to) == to) {
+            line("ip link set dev {} mtu {}   # changed once, it stays", quote(name),
+                 to.bytes() + 1);
+        }
+        line("ip link set dev {} mtu {}", quote(name), to.bytes());
     }
 
     void attributes() {
-        const bool any = !desired_.wireguard.empty() || !desired_.offloads.empty();
+        const auto has_mtu = [&](const IfName& name) {
+            return desired_.links.at(name).mtu.has_value();
+        };
+        const auto& borrowed = intent_.borrowed;
+        const bool any = !desired_.wireguard.empty() || !desired_.offloads.empty() ||
+                         std::any_of(borrowed.begin(), borrowed.end(), has_mtu);
         if (any) section("attributes");
         for (const auto& [name, device] : desired_.wireguard) {
             std::string settings;
@@ -280,7 +288,7 @@ class Script {
         }
         for (const IfName& name : intent_.borrowed) {
             const Link& link = desired_.links.at(name);
-            if (link.mtu) line("ip link set dev {} mtu {}", quote(name), link.mtu->bytes());
+            if (link.mtu) pin_mtu(name, std::nullopt, *link.mtu);
         }
         sysctls(When::AfterLinks);
     }

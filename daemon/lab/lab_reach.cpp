@@ -55,7 +55,7 @@ class Walk {
             if (hop > 0 && !host.forwards(family)) {
                 return fmt::format("{} does not forward {}", packet.at, text(family));
             }
-            const WorldRoute* route = best_route(host, packet.destination);
+            const WorldRoute* route = host.best_route(packet.destination);
             if (route == nullptr) {
                 return fmt::format("{} has no route to {}", packet.at, told(packet.destination));
             }
@@ -64,9 +64,11 @@ class Walk {
             if (!next) return next.error();
             packet.at = next->host;
             packet.mtu = std::min(packet.mtu, next->mtu);
-            const auto advertised = host.advertised_mtus.find(route->device);
-            const bool is_told = family == Family::Ipv6 && advertised != host.advertised_mtus.end();
-            if (is_told) packet.mtu = std::min(packet.mtu, advertised->second);
+            if (family != Family::Ipv6) continue;
+            for (const auto* told : {&host.advertised_mtus, &host.learnt_mtus}) {
+                const auto mtu = told->find(route->device);
+                if (mtu != told->end()) packet.mtu = std::min(packet.mtu, mtu->second);
+            }
         }
         return "it goes in circles";
     }
@@ -90,21 +92,6 @@ class Walk {
         packet.destination = last.inside;
         packet.translations.pop_back();
         return true;
-    }
-
-    static const WorldRoute* best_route(const WorldHost& host, const IpAddress& to) {
-        const WorldRoute* best = nullptr;
-        for (const WorldRoute& each : host.routes) {
-            if (!each.destination.contains(to)) continue;
-            // An interface that became a port routes nothing: what it had has moved or is dead.
-            if (host.masters.contains(each.device)) continue;
-            const bool is_better = best == nullptr ||
-                                   each.destination.length() > best->destination.length() ||
-                                   (each.destination.length() == best->destination.length() &&
-                                    each.metric < best->metric);
-            if (is_better) best = &each;
-        }
-        return best;
     }
 
     /// RFC 6724 §5 as far as it matters here: of the outgoing interface, then the longest match.
@@ -188,7 +175,7 @@ class Walk {
     [[nodiscard]] bool proxies(const LabEnd& end, const IpAddress& wanted) const {
         const WorldHost& host = world_.hosts.at(end.host);
         if (!host.proxies_arp || wanted.family() != Family::Ipv4) return false;
-        const WorldRoute* route = best_route(host, wanted);
+        const WorldRoute* route = host.best_route(wanted);
         return route != nullptr && route->device != end.interface;
     }
 

@@ -25,6 +25,7 @@ class WorldBuilder {
         for (const auto& [node, intent] : intents_) overlay_on(node, intent);
         if (!intents_.empty()) {
             for (const Node& spoke : topology_.spokes) add_tunnels(spoke);
+            for (const Node& spoke : topology_.spokes) connect_tunnels(spoke);
         }
         advertise();
         return std::move(world_);
@@ -119,16 +120,68 @@ class WorldBuilder {
         }
     }
 
+    [[nodiscard]] std::pair<LabEnd, LabEnd> ends_of(const Node& spoke, const LinkSpec& link) const {
+        return {{topology_.hub.name, hub_interface(topology_, spoke, link)},
+                {spoke.name, spoke_interface(topology_, spoke, link)}};
+    }
+
     void add_tunnels(const Node& spoke) {
         for (const LinkSpec& link : spoke.links) {
             if (link.type.value == LinkType::Wireguard) continue;
-            const LabEnd at_hub{topology_.hub.name, hub_interface(topology_, spoke, link)};
-            const LabEnd at_spoke{spoke.name, spoke_interface(topology_, spoke, link)};
             const Mtu mtu = mtus_.explain(spoke, link).link;
+            const auto [at_hub, at_spoke] = ends_of(spoke, link);
             world_.hosts[at_hub.host].mtus.emplace(at_hub.interface, mtu);
             world_.hosts[at_spoke.host].mtus.emplace(at_spoke.interface, mtu);
+        }
+    }
+
+    /// Once all devices have their MTU: the way of a tunnel's packets can be a bridge that follows
+    /// its ports.
+    void connect_tunnels(const Node& spoke) {
+        for (const LinkSpec& link : spoke.links) {
+            if (link.type.value == LinkType::Wireguard) continue;
+            const auto [at_hub, at_spoke] = ends_of(spoke, link);
+            Mtu mtu = world_.mtu_of(at_hub);
+            for (const LabEnd& end : {at_hub, at_spoke}) {
+                const auto left = left_by_underlay(end);
+                if (!left) continue;
+                mtu = std::min(mtu, *left);
+                learn(end, *left);
+            }
             connect(at_hub, at_spoke, mtu);
         }
+    }
+
+    /// What the device beneath it leaves of a frame, whatever MTU the tunnel itself has: both kinds
+    /// of tunnel refuse the rest (Linux 6.1 net/ipv4/ip_tunnel.c, tnl_update_pmtu;
+    /// net/ipv6/ip6_tunnel.c, ip6_tnl_xmit).
+    [[nodiscard]] std::optional<Mtu> left_by_underlay(const LabEnd& end) const {
+        const GretapAttributes& gretap = *link_of(end).gretap;
+        const WorldRoute* route = world_.hosts.at(end.host).best_route(gretap.remote);
+        if (route == nullptr) return std::nullopt;
+        const std::uint32_t beneath = world_.mtu_of({end.host, route->device}).bytes();
+        return Mtu{beneath - overhead_bytes(gretap)};
+    }
+
+    [[nodiscard]] const Link& link_of(const LabEnd& end) const {
+        return intents_.at(end.host).desired.links.at(end.interface);
+    }
+
+    /// IP, UDP and GUE, GRE, its key, Ethernet (RFC 791, 8200, 768, 2784, 2890,
+    /// draft-ietf-intarea-gue-09 §3.1).
+    static std::uint32_t overhead_bytes(const GretapAttributes& gretap) {
+        const std::uint32_t ip = gretap.local.family() == Family::Ipv4 ? 20 : 40;
+        const std::uint32_t gue = gretap.encap.type == GreEncap::Type::None ? 0 : 8 + 4;
+        const std::uint32_t gre = gretap.output.key ? 8 : 4;
+        return ip + gue + gre + 14;
+    }
+
+    void learn(const LabEnd& end, Mtu left) {
+        const Link& tunnel = link_of(end);
+        if (tunnel.kind != LinkKind::Gretap || !tunnel.master || tunnel.master->empty()) return;
+        auto& learnt = world_.hosts[end.host].learnt_mtus;
+        const auto known = learnt.emplace(*tunnel.master, left).first;
+        known->second = std::min(known->second, left);
     }
 
     // ---- router advertisements ------------------------------------------------------------------
@@ -193,6 +246,21 @@ bool WorldHost::forwards(Family family) const {
 bool WorldHost::owns(const IpAddress& address) const {
     return std::any_of(addresses.begin(), addresses.end(),
                        [&](const WorldAddress& each) { return each.address == address; });
+}
+
+const WorldRoute* WorldHost::best_route(const IpAddress& to) const {
+    const WorldRoute* best = nullptr;
+    for (const WorldRoute& each : routes) {
+        if (!each.destination.contains(to)) continue;
+        // An interface that became a port routes nothing: what it had has moved or is dead.
+        if (masters.contains(each.device)) continue;
+        const bool is_better = best == nullptr ||
+                               each.destination.length() > best->destination.length() ||
+                               (each.destination.length() == best->destination.length() &&
+                                each.metric < best->metric);
+        if (is_better) best = &each;
+    }
+    return best;
 }
 
 /// A bridge carries no more than its smallest port, unless it was told (docs/kernel: br_min_mtu).

@@ -33,6 +33,11 @@ struct WorldHost {
     std::map<IfName, IfName> masters;   ///< port → bridge
     std::map<IfName, Mtu> mtus;
     std::map<IfName, Mtu> advertised_mtus;   ///< of IPv6 alone (RFC 4861 §4.6.4)
+    /// Of IPv6 alone, too: what a tunnel that is plugged into this bridge carries. Once the host
+    /// itself has sent anything into it, Linux keeps that with the route, for everybody on the
+    /// bridge, on the processor that did it (6.1 net/ipv4/ip_tunnel.c, tnl_update_pmtu:
+    /// dst_metric_set). For IPv4 it is kept by destination.
+    std::map<IfName, Mtu> learnt_mtus;
     std::map<IfName, WireguardDevice> wireguard;
     std::vector<rule::Masquerade> masquerades;
     std::map<std::string, std::string> sysctls;
@@ -40,6 +45,8 @@ struct WorldHost {
 
     [[nodiscard]] bool forwards(Family family) const;
     [[nodiscard]] bool owns(const IpAddress& address) const;
+    /// The narrowest one, of those with the smallest metric; nullptr: none.
+    [[nodiscard]] const WorldRoute* best_route(const IpAddress& to) const;
 };
 
 struct Wire {

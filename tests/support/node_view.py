@@ -38,11 +38,12 @@ class NodeView:
     """{object: {attribute: value}}.
 
     `names`: interfaces to be called otherwise, {found: called}. `macs`: "all" compares what is made of
-    a chosen MAC as it is; "own" only the MAC itself, so that a changed one is one difference."""
+    a chosen MAC as it is; "own" only the MAC itself, so that a changed one is one difference. `reading`:
+    kernel_view.py's read, or its read_settled where nobody has waited yet."""
 
-    def __init__(self, host, names=None, macs="all"):
+    def __init__(self, host, names=None, macs="all", reading=read):
         self.names, self.macs, self.objects = names or {}, macs, {}
-        self.found = read(host, sysctls)
+        self.found = reading(host, sysctls)
         self.links = self.found["links"]
         self._links()
         self._bridges()

@@ -58,15 +58,17 @@ class Shell:
 
 
 class Site:
-    """A namespace with what one node needs, and overlayctl with directories of its own."""
+    """A namespace with what one node needs, and overlayctl with directories of its own. `apart`: a word that
+    tells it from other machines of the same node."""
 
-    def __init__(self, story, topology, name, path=None):
+    def __init__(self, story, topology, name, path=None, apart=""):
         self.story, self.topology, self.name = story, topology, name
         self.node = nodes(topology)[name]
-        self.folder = story.folder / f"{topology['network']}-{name}"
+        called = f"{topology['network']}-{name}" + (f"-{apart}" if apart else "")
+        self.folder = story.folder / called
         self.folder.mkdir()
         self.path = path or self.write(topology)
-        self.namespace = story.namespace(f"{topology['network']}-{name}"[:40])
+        self.namespace = story.namespace(called[:40])
         self.sh = Shell(story, self.namespace).run
         # "tentative" lasts too long under emulation.
         self.sh("echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad\nip -batch - <<END\n" +
@@ -84,8 +86,9 @@ class Site:
         addresses += [link["local"] for link in links_of(self.node).values() if "local" in link]
         if not any("." in each for each in addresses):
             addresses.append("192.168.7.9")
-        # Its other end stays here, too, so that there is a carrier.
-        commands = [f"link add {uplink} type veth peer name far-end", "link set far-end up",
+        # Its other end stays here, too, so that there is a carrier. MACs of hardware do not change.
+        commands = [f"link add {uplink} address 00:00:5e:00:53:01 type veth peer name far-end "
+                    "address 00:00:5e:00:53:02", "link set far-end up",
                     f"link set {uplink} up"]
         for address in addresses:
             family = 4 if "." in address else 6
@@ -100,7 +103,7 @@ class Site:
         commands = [f"link add {port} type dummy" for port in bridge.get("ports", [])]
         if bridge.get("existing"):
             name = bridge["name"]
-            commands += [f"link add {name} type bridge", "link add lan0 type dummy",
+            commands += [f"link add {name} type bridge", "link add lan0 address 00:00:5e:00:53:03 type dummy",
                          f"link set lan0 master {name} up", f"link set {name} up"]
         return commands
 

@@ -215,6 +215,20 @@ TEST_SUITE("render") {
                        "ip link set dev br0 mtu 1500\n"));
     }
 
+    TEST_CASE("a borrowed bridge's MTU is changed, whatever it is, before a tunnel can lower it") {
+        const std::string script = render_ip(intent_of(file("examples/home.json"), "home"));
+
+        const auto pin = script.find(
+            "\nip link set dev br-lan mtu 1501   # changed once, it stays\n"
+            "ip link set dev br-lan mtu 1500\n");
+        REQUIRE(pin != std::string::npos);
+        CHECK(pin < script.find(" master br-lan\n"));
+    }
+
+    TEST_CASE("a script that is piped into a shell ends at its first failure") {
+        CHECK(contains(render_ip(blog("linode")), "\nset -e\n"));
+    }
+
     TEST_CASE("keys are named by their files, quoted as a shell wants it") {
         const std::string hub = render_ip(intent_of(rich_file(), "hub"));
         const std::string phone = render_ip(intent_of(rich_file(), "phone"));

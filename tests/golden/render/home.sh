@@ -1,9 +1,11 @@
-#!/bin/sh -e
+#!/bin/sh
 # Node home of network home, for a machine that has nothing of it yet. Run as root.
 #
 # The alias of a link, the comment of a firewall rule and "proto 79" of a route mark what belongs to
 # the network. A FOU port has no place for a mark: before `overlayctl apply` takes over from this
 # script, remove it (ip fou del). Sysctls and offloads, too, will be taken as found.
+
+set -e
 
 # ---- made by somebody else; must be there
 ip link show dev br-lan >/dev/null

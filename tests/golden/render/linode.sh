@@ -1,9 +1,11 @@
-#!/bin/sh -e
+#!/bin/sh
 # Node linode of network home, for a machine that has nothing of it yet. Run as root.
 #
 # The alias of a link, the comment of a firewall rule and "proto 79" of a route mark what belongs to
 # the network. A FOU port has no place for a mark: before `overlayctl apply` takes over from this
 # script, remove it (ip fou del). Sysctls and offloads, too, will be taken as found.
+
+set -e
 
 # Where key files with a relative name are: the directory of the topology file.
 KEY_DIR=${KEY_DIR:-.}
