@@ -36,8 +36,7 @@ class Lister {
     Changes out;
 };
 
-// ---- links
-// ----------------------------------------------------------------------------------------
+// ---- links --------------------------------------------------------------------------------------
 
 std::string key_text(const std::optional<std::uint32_t>& key) {
     return key ? std::to_string(*key) : "none";
@@ -137,8 +136,7 @@ void list_kind(Lister& list, const Link& link, bool after) {
     after ? list.item("type", "", kind) : list.item("type", kind, "");
 }
 
-// ---- the rest
-// -------------------------------------------------------------------------------------
+// ---- the rest -----------------------------------------------------------------------------------
 
 std::string prefixes_text(const std::set<IpPrefix>& prefixes) {
     std::vector<std::string> parts;

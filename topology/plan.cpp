@@ -226,8 +226,7 @@ void Planner::count_foreign() {
     plan_.foreign_objects = count;
 }
 
-// ---- what every part uses
-// -------------------------------------------------------------------------
+// ---- what every part uses -----------------------------------------------------------------------
 
 void Planner::add(Phase phase, Step step, Action action, Impact impact, std::string why) {
     std::string object = object_of(step);

@@ -7,8 +7,7 @@
 
 namespace overlay::lab {
 
-// ---- words
-// ----------------------------------------------------------------------------------------
+// ---- words --------------------------------------------------------------------------------------
 
 IfName name(std::string_view words) {
     const auto parsed = IfName::parse(words);
@@ -44,8 +43,7 @@ MacAddress fixed_mac(std::string_view words) {
     return MacAddress::from_bytes(bytes.data());
 }
 
-// ---- hosts, cables
-// --------------------------------------------------------------------------------
+// ---- hosts, cables ------------------------------------------------------------------------------
 
 Builder::Builder(const Topology& topology) : topology_{topology}, pool_{networks_of(topology)} {}
 
@@ -145,8 +143,7 @@ IfName Builder::internet_port(const std::string& customer) {
     return port;
 }
 
-// ---- the Internet
-// ---------------------------------------------------------------------------------
+// ---- the Internet -------------------------------------------------------------------------------
 
 void Builder::connect_to_internet(const InternetPort& at) {
     const IfName port = internet_port(at.host);
@@ -239,8 +236,7 @@ std::vector<IpPrefix> Builder::public_overlay_networks(const Topology& topology)
     return out;
 }
 
-// ---- the plan
-// -------------------------------------------------------------------------------------
+// ---- the plan -----------------------------------------------------------------------------------
 
 const LabHost* LabPlan::find(std::string_view wanted) const {
     const auto found = std::find_if(hosts.begin(), hosts.end(),

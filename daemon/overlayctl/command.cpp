@@ -22,8 +22,7 @@ namespace po = boost::program_options;
 
 void print(std::FILE* to, std::string_view text) { std::fwrite(text.data(), 1, text.size(), to); }
 
-// ---- the command line
-// -----------------------------------------------------------------------------
+// ---- the command line ---------------------------------------------------------------------------
 
 CommandLine::CommandLine(std::string usage, std::string story)
     : usage_{std::move(usage)}, story_{std::move(story)} {
@@ -141,8 +140,7 @@ OrExit<const Node*> choose_node(const Topology& topology, const std::string& sta
     return exit_error;
 }
 
-// ---- words
-// ----------------------------------------------------------------------------------------
+// ---- words --------------------------------------------------------------------------------------
 
 Exit complain(const std::string& message) {
     print(stderr, "overlayctl: " + message + "\n");

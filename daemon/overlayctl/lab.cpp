@@ -125,8 +125,7 @@ class Keeper {
     bool is_kept_ = false;
 };
 
-// ---- up
-// -------------------------------------------------------------------------------------------
+// ---- up -----------------------------------------------------------------------------------------
 
 /// The exit code when there is nothing to bring up; a lab that broke off is cleared away first.
 std::optional<Exit> already_up(const Lab& lab, const std::optional<LabRecord>& record) {
@@ -229,8 +228,7 @@ int up(const Arguments& arguments) {
     return exit_done;
 }
 
-// ---- down, exec, ping
-// -----------------------------------------------------------------------------
+// ---- down, exec, ping ---------------------------------------------------------------------------
 
 int down(const Arguments& arguments) {
     CommandLine command{"lab down FILE [--state DIR]",
