@@ -1,0 +1,241 @@
+#include "daemon/datapath/coalesce.hpp"
+
+#include "daemon/wire/checksum.hpp"
+#include "topology/result.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace overlay::datapath {
+
+namespace {
+
+using namespace wire;
+
+constexpr std::uint8_t tcp_psh = 0x08, tcp_ack = 0x10;
+/// Bits of the flags byte that may differ within a super-frame, or that TSO sets right again.
+constexpr std::uint8_t tcp_mergeable = tcp_psh | tcp_ack | 0x40;   // ECE stays the same in each
+constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16, udp_checksum_at = 6;
+constexpr std::size_t ipv4_plain_bytes = 20;
+constexpr std::size_t max_ip_bytes = 65535;
+
+Bytes addresses_of(Bytes frame, const FrameHeaders& h) {
+    return h.is_ipv6 ? frame.subspan(h.network_at + std::size_t{8}, 32)
+                     : frame.subspan(h.network_at + std::size_t{12}, 8);
+}
+
+Sum pseudo_sum(Bytes frame, const FrameHeaders& h) {
+    return pseudo_header_sum(addresses_of(frame, h), h.protocol, h.end_at - h.transport_at);
+}
+
+std::size_t checksum_at(const FrameHeaders& h) {
+    return h.transport_at + (h.protocol == protocol_tcp ? tcp_checksum_at : udp_checksum_at);
+}
+
+enum class Checksum { Good, Unfinished, Bad };
+
+/// Unfinished: the field holds the pseudo-header's sum alone, as a veth or TAP hands a packet on whose
+/// sender left the rest to a network card that it never met.
+Checksum judge_checksum(Bytes frame, const FrameHeaders& h) {
+    const Sum pseudo = pseudo_sum(frame, h);
+    if (load16(frame, checksum_at(h)) == fold(pseudo)) return Checksum::Unfinished;
+    const Sum all = sum_of(frame.subspan(h.transport_at, h.end_at - h.transport_at), pseudo);
+    return fold(all) == 0xffff ? Checksum::Good : Checksum::Bad;
+}
+
+bool is_equal(Bytes a, Bytes b, std::size_t from, std::size_t to) {
+    return std::memcmp(a.data() + from, b.data() + from, to - from) == 0;
+}
+
+bool is_same_flow(Bytes a, Bytes b, const FrameHeaders& h) {
+    const Bytes one = addresses_of(a, h), other = addresses_of(b, h);
+    return std::memcmp(a.data() + h.transport_at, b.data() + h.transport_at, 4) == 0 &&
+           std::memcmp(one.data(), other.data(), one.size()) == 0;
+}
+
+/// TCP with payload, of which nothing would be lost by merging.
+bool is_mergeable(Bytes frame, const FrameHeaders& h) {
+    if (h.protocol != protocol_tcp || h.end_at == h.payload_at) return false;
+    const std::uint8_t flags = load8(frame, h.transport_at + tcp_flags_at);
+    if ((flags & ~tcp_mergeable) != 0 || (flags & tcp_ack) == 0) return false;
+    return h.is_ipv6 || std::size_t{h.transport_at} - h.network_at == ipv4_plain_bytes;
+}
+
+/// TTL, traffic class, DF, flow label; the IPv4 identification counts up, or says nothing beside DF
+/// (RFC 6864 §4.1).
+bool continues_network(Bytes first, Bytes next, const FrameHeaders& h, std::size_t count) {
+    const std::size_t at = h.network_at;
+    if (h.is_ipv6) return is_equal(first, next, at, at + 4) && is_equal(first, next, at + 6, at + 8);
+    const bool same = is_equal(first, next, at, at + 2) && is_equal(first, next, at + 6, at + 10);
+    const bool dont_fragment = (load16(first, at + 6) & 0x4000U) != 0;
+    const auto expected = static_cast<std::uint16_t>(load16(first, at + 4) + count);
+    return same && (dont_fragment || load16(next, at + 4) == expected);
+}
+
+/// Acknowledgement, window and options; the flags but for PSH.
+bool continues_transport(Bytes first, Bytes next, const FrameHeaders& h) {
+    const std::size_t at = h.transport_at;
+    const auto flags = [&](Bytes frame) { return load8(frame, at + tcp_flags_at) & ~tcp_psh; };
+    return is_equal(first, next, at + 8, at + 13) && flags(first) == flags(next) &&
+           is_equal(first, next, at + 14, at + 16) && is_equal(first, next, at + 18, h.payload_at);
+}
+
+iovec slice(MutableBytes bytes) { return {bytes.data(), bytes.size()}; }
+
+}  // namespace
+
+Coalescer::Coalescer(Inner inner, Merging merging, std::size_t capacity)
+    : inner_{inner}, merging_{merging}, frames_(capacity) {}
+
+void Coalescer::add(MutableBytes frame) {
+    const auto headers = find_headers(frame, inner_);
+    if (!headers) return append_whole(frame, nullptr);
+    if (merging_ == Merging::Off || !is_mergeable(frame, *headers))
+        return append_whole(frame, &*headers);
+    const Checksum checksum = judge_checksum(frame, *headers);
+    if (checksum != Checksum::Good) return append_whole(frame, &*headers);
+
+    const auto payload = frame.subspan(headers->payload_at, headers->end_at - headers->payload_at);
+    const bool pushes = (load8(frame, headers->transport_at + tcp_flags_at) & tcp_psh) != 0;
+    const std::uint32_t sequence = load32(frame, headers->transport_at + std::size_t{4});
+    if (SuperFrame* flow = open_flow_of(frame, *headers)) {
+        const bool fits = flow->frame_count_ < SuperFrame::max_frames &&
+                          payload.size() <= flow->header_.gso_bytes &&
+                          flow->size_bytes_ + payload.size() - headers->network_at <= max_ip_bytes;
+        const bool follows =
+            flow->next_sequence_ == sequence && flow->headers_.payload_at == headers->payload_at &&
+            flow->headers_.network_at == headers->network_at &&
+            is_equal(flow->first_, frame, 0, headers->network_at) &&
+            continues_network(flow->first_, frame, *headers, flow->frame_count_) &&
+            continues_transport(flow->first_, frame, *headers);
+        if (fits && follows) {
+            flow->slices_[flow->slice_count_++] = slice(payload);
+            flow->size_bytes_ += payload.size();
+            flow->next_sequence_ += static_cast<std::uint32_t>(payload.size());
+            ++flow->frame_count_;
+            flow->pushes_ = pushes;
+            if (pushes || payload.size() < flow->header_.gso_bytes) close(*flow);
+            return;
+        }
+        close(*flow);
+    }
+    SuperFrame& fresh = append(frame.first(headers->end_at));
+    fresh.headers_ = *headers;
+    fresh.header_.flags = VnetHeader::data_valid;
+    fresh.header_.gso_bytes = static_cast<std::uint16_t>(payload.size());
+    fresh.next_sequence_ = sequence + static_cast<std::uint32_t>(payload.size());
+    if (!pushes) open(fresh);
+    else fresh.header_.gso_bytes = 0;
+}
+
+void Coalescer::add_super_frame(MutableBytes frame, std::size_t segment_bytes) {
+    const auto headers = find_headers(frame, inner_);
+    if (!headers || headers->protocol != protocol_tcp) return append_whole(frame, nullptr);
+    if (SuperFrame* flow = open_flow_of(frame, *headers)) close(*flow);
+    SuperFrame& whole = append(frame.first(headers->end_at));
+    store16(frame, checksum_at(*headers), fold(pseudo_sum(frame, *headers)));
+    whole.frame_count_ = (headers->end_at - headers->payload_at + segment_bytes - 1) / segment_bytes;
+    whole.header_ = {.flags = VnetHeader::needs_checksum,
+                     .gso_type = headers->is_ipv6 ? VnetHeader::gso_tcp6 : VnetHeader::gso_tcp4,
+                     .header_bytes = headers->payload_at,
+                     .gso_bytes = static_cast<std::uint16_t>(segment_bytes),
+                     .checksum_start = headers->transport_at,
+                     .checksum_offset = tcp_checksum_at};
+}
+
+std::span<const SuperFrame> Coalescer::finish() {
+    while (open_count_ > 0) close(*open_[0]);
+    return {frames_.data(), used_};
+}
+
+void Coalescer::clear() {
+    OVERLAY_ASSERT(open_count_ == 0);
+    used_ = 0;
+}
+
+SuperFrame& Coalescer::append(MutableBytes frame) {
+    OVERLAY_ASSERT(!is_full());
+    SuperFrame& out = frames_[used_++];
+    out.header_ = {};
+    out.first_ = frame;
+    out.size_bytes_ = frame.size();
+    out.frame_count_ = 1;
+    out.is_open_ = out.pushes_ = false;
+    out.slices_[0] = {&out.header_, sizeof out.header_};
+    out.slices_[1] = slice(frame);
+    out.slice_count_ = 2;
+    return out;
+}
+
+/// A frame by itself, behind what its flow has had so far.
+void Coalescer::append_whole(MutableBytes frame, const FrameHeaders* headers) {
+    if (headers == nullptr) {
+        append(frame);
+        return;
+    }
+    if (SuperFrame* flow = open_flow_of(frame, *headers)) close(*flow);
+    SuperFrame& out = append(frame);
+    const std::size_t field = checksum_at(*headers);
+    const bool has_sum = headers->protocol == protocol_tcp || load16(frame, field) != 0;
+    if (!has_sum || load16(frame, field) != fold(pseudo_sum(frame, *headers))) return;
+    out.header_.flags = VnetHeader::needs_checksum;
+    out.header_.checksum_start = headers->transport_at;
+    out.header_.checksum_offset = static_cast<std::uint16_t>(field - headers->transport_at);
+}
+
+SuperFrame* Coalescer::open_flow_of(Bytes frame, const FrameHeaders& headers) {
+    for (std::size_t i = 0; i < open_count_; ++i) {
+        const FrameHeaders& other = open_[i]->headers_;
+        const bool comparable = other.protocol == headers.protocol &&
+                                other.is_ipv6 == headers.is_ipv6 &&
+                                other.network_at == headers.network_at &&
+                                other.transport_at == headers.transport_at;
+        if (comparable && is_same_flow(open_[i]->first_, frame, headers)) return open_[i];
+    }
+    return nullptr;
+}
+
+void Coalescer::open(SuperFrame& frame) {
+    if (open_count_ == max_open) close(*open_[0]);
+    frame.is_open_ = true;
+    open_[open_count_++] = &frame;
+}
+
+void Coalescer::close(SuperFrame& frame) {
+    const auto last = open_.begin() + static_cast<std::ptrdiff_t>(open_count_);
+    const auto found = std::find(open_.begin(), last, &frame);
+    if (found == last) return;
+    std::move(found + 1, last, found);
+    --open_count_;
+    frame.is_open_ = false;
+    if (frame.frame_count_ > 1) merge_header(frame);
+    else frame.header_.gso_bytes = 0;
+}
+
+/// The first frame's headers become those of the whole. The TCP checksum is left to who cuts it again.
+void Coalescer::merge_header(SuperFrame& frame) {
+    FrameHeaders& h = frame.headers_;
+    const MutableBytes bytes = frame.first_;
+    h.end_at = static_cast<std::uint32_t>(frame.size_bytes_);
+    const std::size_t ip_bytes = frame.size_bytes_ - h.network_at;
+    if (h.is_ipv6) {
+        const std::size_t payload_bytes = frame.size_bytes_ - h.transport_at;
+        store16(bytes, h.network_at + std::size_t{4}, static_cast<std::uint16_t>(payload_bytes));
+    } else {
+        const std::uint16_t before = load16(bytes, h.network_at + std::size_t{2});
+        const std::size_t sum_at = h.network_at + std::size_t{10};
+        store16(bytes, h.network_at + std::size_t{2}, static_cast<std::uint16_t>(ip_bytes));
+        store16(bytes, sum_at, adjusted_checksum(load16(bytes, sum_at), before,
+                                                 static_cast<std::uint16_t>(ip_bytes)));
+    }
+    const std::size_t flags_at = h.transport_at + tcp_flags_at;
+    if (frame.pushes_) store8(bytes, flags_at, load8(bytes, flags_at) | tcp_psh);
+    store16(bytes, checksum_at(h), fold(pseudo_sum(bytes, h)));
+    frame.header_.flags = VnetHeader::needs_checksum;
+    frame.header_.gso_type = h.is_ipv6 ? VnetHeader::gso_tcp6 : VnetHeader::gso_tcp4;
+    frame.header_.header_bytes = h.payload_at;
+    frame.header_.checksum_start = h.transport_at;
+    frame.header_.checksum_offset = tcp_checksum_at;
+}
+
+}  // namespace overlay::datapath

@@ -1,0 +1,32 @@
+#include "daemon/datapath/gretap_gue.hpp"
+
+#include "daemon/wire/frame.hpp"
+
+namespace overlay::datapath {
+
+using namespace wire;
+
+GretapGueHeader::GretapGueHeader(std::optional<std::uint32_t> key)
+    : size_bytes_{GueHeader::min_size_bytes + gre_size_bytes(key)} {
+    const MutableBytes bytes{bytes_};
+    write_gue(bytes);
+    write_gre(bytes.subspan(GueHeader::min_size_bytes), key);
+}
+
+Parsed<Decapsulated> decapsulate(MutableBytes datagram) {
+    const auto gue = parse_gue(datagram);
+    if (!gue) return drop(gue.error());
+    if (gue->protocol != GueHeader::protocol_gre) return drop(DropReason::GueProtocol);
+    const MutableBytes packet = datagram.subspan(gue->size_bytes);
+    if (gue->remote_checksum) {
+        const auto finished = finish_remote_checksum(packet, *gue->remote_checksum);
+        if (!finished) return drop(finished.error());
+    }
+    const auto gre = parse_gre(packet);
+    if (!gre) return drop(gre.error());
+    const MutableBytes frame = packet.subspan(gre->size_bytes);
+    if (frame.size() < ethernet_size_bytes) return drop(DropReason::InnerTooShort);
+    return Decapsulated{frame, gre->key};
+}
+
+}  // namespace overlay::datapath

@@ -1,0 +1,103 @@
+#include "daemon/datapath/segment.hpp"
+
+#include "daemon/wire/checksum.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace overlay::datapath {
+
+namespace {
+
+using namespace wire;
+
+constexpr std::uint8_t tcp_fin = 0x01, tcp_psh = 0x08, tcp_cwr = 0x80;
+constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16;
+constexpr std::size_t udp_length_at = 4, udp_checksum_at = 6;
+
+Bytes addresses_of(Bytes frame, const FrameHeaders& headers) {
+    return headers.is_ipv6 ? frame.subspan(headers.network_at + std::size_t{8}, 32)
+                           : frame.subspan(headers.network_at + std::size_t{12}, 8);
+}
+
+void write_network_header(const SegmentPlan& plan, std::size_t index, MutableBytes to,
+                          std::size_t transport_bytes) {
+    const std::size_t at = plan.headers.network_at;
+    if (plan.headers.is_ipv6) {
+        store16(to, at + 4, static_cast<std::uint16_t>(transport_bytes));
+        return;
+    }
+    const std::size_t header_bytes = std::size_t{plan.headers.transport_at} - at;
+    store16(to, at + 2, static_cast<std::uint16_t>(header_bytes + transport_bytes));
+    store16(to, at + 4, static_cast<std::uint16_t>(load16(to, at + 4) + index));
+    store16(to, at + 10, 0);
+    store16(to, at + 10, checksum_of(sum_of(to.subspan(at, header_bytes))));
+}
+
+void write_tcp_header(const SegmentPlan& plan, std::size_t index, MutableBytes to) {
+    const std::size_t at = plan.headers.transport_at;
+    const auto before_it = static_cast<std::uint32_t>(index * plan.segment_bytes);
+    store32(to, at + 4, load32(to, at + 4) + before_it);
+    std::uint8_t flags = load8(to, at + tcp_flags_at);
+    if (index + 1 != plan.count) flags &= static_cast<std::uint8_t>(~(tcp_fin | tcp_psh));
+    if (index != 0) flags &= static_cast<std::uint8_t>(~tcp_cwr);
+    store8(to, at + tcp_flags_at, flags);
+}
+
+}  // namespace
+
+std::size_t SegmentPlan::payload_bytes(std::size_t index) const {
+    const std::size_t whole = headers.end_at - header_bytes();
+    return std::min(segment_bytes, whole - index * segment_bytes);
+}
+
+Bytes SegmentPlan::payload(std::size_t index) const {
+    return frame.subspan(header_bytes() + index * segment_bytes, payload_bytes(index));
+}
+
+Parsed<void> finish_checksum(MutableBytes frame, const VnetHeader& header) {
+    const std::size_t start = header.checksum_start;
+    const std::size_t field = start + header.checksum_offset;
+    if (field + 2 > frame.size()) return drop(DropReason::TooShort);
+    // The field holds the pseudo-header's sum, which belongs into the result.
+    const std::uint16_t checksum = checksum_of(sum_of(frame.subspan(start)));
+    store16(frame, field, checksum != 0 ? checksum : 0xffff);   // 0 means "none" in UDP
+    return {};
+}
+
+Parsed<SegmentPlan> plan_segments(Bytes frame, const VnetHeader& header, Inner inner) {
+    const auto headers = find_headers(frame, inner);
+    const bool is_udp = header.segmentation() == VnetHeader::gso_udp;
+    const bool fits = headers && header.gso_bytes != 0 &&
+                      headers->protocol == (is_udp ? protocol_udp : protocol_tcp);
+    if (!fits) return drop(DropReason::InnerTooShort);
+    SegmentPlan plan{.headers = *headers, .frame = frame, .segment_bytes = header.gso_bytes};
+    const std::size_t payload_bytes = headers->end_at - plan.header_bytes();
+    plan.count = std::max<std::size_t>(
+        1, (payload_bytes + plan.segment_bytes - 1) / plan.segment_bytes);
+    plan.fixed_sum = sum_of(addresses_of(frame, *headers)) + headers->protocol;
+    return plan;
+}
+
+void write_segment_headers(const SegmentPlan& plan, std::size_t index, MutableBytes to) {
+    std::memcpy(to.data(), plan.frame.data(), plan.header_bytes());
+    const Bytes payload = plan.payload(index);
+    const std::size_t at = plan.headers.transport_at;
+    const std::size_t transport_bytes = plan.header_bytes() - at + payload.size();
+    write_network_header(plan, index, to, transport_bytes);
+    const bool is_udp = plan.headers.protocol == protocol_udp;
+    if (is_udp) {
+        store16(to, at + udp_length_at, static_cast<std::uint16_t>(transport_bytes));
+    } else {
+        write_tcp_header(plan, index, to);
+    }
+    const std::size_t field = at + (is_udp ? udp_checksum_at : tcp_checksum_at);
+    store16(to, field, 0);
+    // A TCP or UDP header has an even length, so the payload's sum can be added as it is.
+    const Sum sum = plan.fixed_sum + transport_bytes +
+                    sum_of(to.subspan(at, plan.header_bytes() - at)) + sum_of(payload);
+    const std::uint16_t checksum = checksum_of(sum);
+    store16(to, field, is_udp && checksum == 0 ? 0xffff : checksum);
+}
+
+}  // namespace overlay::datapath

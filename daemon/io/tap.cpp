@@ -1,0 +1,64 @@
+#include "daemon/io/tap.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace overlay::io {
+
+namespace {
+
+// Linux include/uapi/linux/if_tun.h since 6.2; older headers and kernels do without.
+constexpr unsigned long offload_uso4 = 0x20, offload_uso6 = 0x40;
+
+/// The most that this kernel takes, from the best to nothing: each missing one is refused with EINVAL.
+void request_offloads(int fd) {
+    const unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+    for (const unsigned long wanted : {tcp | offload_uso4 | offload_uso6, tcp}) {
+        if (::ioctl(fd, TUNSETOFFLOAD, wanted) == 0) return;
+    }
+}
+
+}  // namespace
+
+Result<Tap> Tap::open(const IfName& name, const TapOptions& options) {
+    const std::string doing = "open " + name.str();
+    // TUNSETIFF would make the device: a name that is not there is a mistake, or a race that we lost.
+    if (::if_nametoindex(name.c_str()) == 0) return fail(system_error(doing, ENODEV));
+    UniqueFd fd{::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+    if (!fd) return fail(system_error("open /dev/net/tun", errno));
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.c_str(), name.str().size());
+    const short kind = options.kind == TapOptions::Kind::Tap ? IFF_TAP : IFF_TUN;
+    request.ifr_flags = static_cast<short>(kind | IFF_NO_PI | IFF_VNET_HDR);
+    if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail(system_error(doing, errno));
+    int header_bytes = sizeof(wire::VnetHeader);
+    if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
+        return fail(system_error(doing + ": virtio headers", errno));
+    if (options.offload == TapOptions::Offload::Auto) request_offloads(fd.get());
+    return Tap{std::move(fd)};
+}
+
+Result<std::size_t> Tap::read(std::span<std::byte> to) {
+    for (;;) {
+        const ssize_t n = ::read(fd_.get(), to.data(), to.size());
+        if (n >= 0) return static_cast<std::size_t>(n);
+        if (errno == EINTR) continue;
+        if (errno == EAGAIN) return std::size_t{0};
+        return fail(system_error("read from the device", errno));
+    }
+}
+
+int Tap::write(std::span<const iovec> slices) {
+    for (;;) {
+        if (::writev(fd_.get(), slices.data(), static_cast<int>(slices.size())) >= 0) return 0;
+        if (errno != EINTR) return errno;
+    }
+}
+
+}  // namespace overlay::io

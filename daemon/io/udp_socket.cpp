@@ -1,0 +1,249 @@
+#include "daemon/io/udp_socket.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <unistd.h>
+
+namespace overlay::io {
+
+namespace {
+
+constexpr int wanted_buffer_bytes = 7 * 1024 * 1024;   // a burst of a hundred super-frames
+constexpr int full_patience_ms = 2;
+
+bool set(int fd, int level, int option, int value) {
+    return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
+}
+
+/// Beyond net.core.rmem_max where we may, up to it where we may not.
+void grow_buffers(int fd) {
+    if (!set(fd, SOL_SOCKET, SO_RCVBUFFORCE, wanted_buffer_bytes))
+        set(fd, SOL_SOCKET, SO_RCVBUF, wanted_buffer_bytes);
+    if (!set(fd, SOL_SOCKET, SO_SNDBUFFORCE, wanted_buffer_bytes))
+        set(fd, SOL_SOCKET, SO_SNDBUF, wanted_buffer_bytes);
+}
+
+/// TTL, "don't fragment", the traffic class of what comes; each a refinement that an old kernel may lack.
+void set_ip_options(int fd, const UdpOptions& options) {
+    if (options.family == Family::Ipv4) {
+        set(fd, IPPROTO_IP, IP_TTL, options.ttl);
+        set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+        set(fd, IPPROTO_IP, IP_RECVTOS, 1);
+    } else {
+        set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+        set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, options.ttl);
+        set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+        set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+        constexpr int no_check6_rx = 102;   // Linux include/uapi/linux/udp.h: zero checksums are taken
+        set(fd, IPPROTO_UDP, no_check6_rx, 1);
+    }
+}
+
+template <class T>
+void add_control(msghdr& message, std::size_t& used, int level, int type, const T& value) {
+    auto* const start = static_cast<std::byte*>(message.msg_control) + used;
+    auto* const header = static_cast<cmsghdr*>(static_cast<void*>(start));
+    header->cmsg_level = level;
+    header->cmsg_type = type;
+    header->cmsg_len = CMSG_LEN(sizeof value);
+    std::memcpy(CMSG_DATA(header), &value, sizeof value);
+    used += CMSG_SPACE(sizeof value);
+}
+
+template <class T>
+T control_value(const cmsghdr& header) {
+    T value{};
+    std::memcpy(&value, CMSG_DATA(&header), sizeof value);
+    return value;
+}
+
+/// Segment size and traffic class as control messages tell them.
+void read_controls(msghdr& message, Received& out) {
+    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
+        if (at->cmsg_level == IPPROTO_UDP && at->cmsg_type == UDP_GRO) {
+            out.segment_bytes = static_cast<std::size_t>(control_value<int>(*at));
+        } else if (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_TOS) {
+            out.traffic_class = control_value<std::uint8_t>(*at);
+        } else if (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_TCLASS) {
+            out.traffic_class = static_cast<std::uint8_t>(control_value<int>(*at));
+        }
+    }
+}
+
+}  // namespace
+
+SocketAddress SocketAddress::of(const Endpoint& endpoint) {
+    SocketAddress out;
+    if (endpoint.address.family() == Family::Ipv4) {
+        sockaddr_in in{};
+        in.sin_family = AF_INET;
+        in.sin_port = htons(endpoint.port);
+        std::memcpy(&in.sin_addr, endpoint.address.data(), sizeof in.sin_addr);
+        std::memcpy(&out.storage, &in, sizeof in);
+        out.size_bytes = sizeof in;
+    } else {
+        sockaddr_in6 in{};
+        in.sin6_family = AF_INET6;
+        in.sin6_port = htons(endpoint.port);
+        std::memcpy(&in.sin6_addr, endpoint.address.data(), sizeof in.sin6_addr);
+        std::memcpy(&out.storage, &in, sizeof in);
+        out.size_bytes = sizeof in;
+    }
+    return out;
+}
+
+IpAddress SocketAddress::address() const {
+    if (storage.ss_family == AF_INET) {
+        sockaddr_in in{};
+        std::memcpy(&in, &storage, sizeof in);
+        return IpAddress::from_bytes(Family::Ipv4, &in.sin_addr);
+    }
+    sockaddr_in6 in{};
+    std::memcpy(&in, &storage, sizeof in);
+    return IpAddress::from_bytes(Family::Ipv6, &in.sin6_addr);
+}
+
+std::uint16_t SocketAddress::port() const {
+    sockaddr_in in{};   // the port stands at the same place in both
+    std::memcpy(&in, &storage, sizeof in);
+    return ntohs(in.sin_port);
+}
+
+// ---- opening ------------------------------------------------------------------------------------
+
+UdpSocket::UdpSocket(UniqueFd fd)
+    : fd_{std::move(fd)},
+      memory_(receive_buffers * receive_bytes),
+      received_(receive_buffers),
+      messages_(receive_buffers),
+      controls_(receive_buffers * control_bytes) {}
+
+Result<UdpSocket> UdpSocket::open(const UdpOptions& options) {
+    const std::string doing = "open UDP port " + std::to_string(options.port);
+    const bool is_ipv4 = options.family == Family::Ipv4;
+    UniqueFd fd{::socket(is_ipv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    if (!fd) return fail(system_error(doing, errno));
+    set_ip_options(fd.get(), options);
+    grow_buffers(fd.get());
+    const std::array<std::uint8_t, 16> any{};
+    const IpAddress local =
+        options.local ? *options.local : IpAddress::from_bytes(options.family, any.data());
+    SocketAddress address = SocketAddress::of({local, options.port});
+    auto* const generic = static_cast<sockaddr*>(static_cast<void*>(&address.storage));
+    if (::bind(fd.get(), generic, address.size_bytes) != 0)
+        return fail(system_error(doing, errno));
+    if (::getsockname(fd.get(), generic, &address.size_bytes) != 0)
+        return fail(system_error(doing, errno));
+    UdpSocket out{std::move(fd)};
+    out.family_ = options.family;
+    out.port_ = address.port();
+    out.can_segment_ = options.offload == UdpOptions::Offload::Auto;
+    if (out.can_segment_) set(out.fd(), IPPROTO_UDP, UDP_GRO, 1);
+    return out;
+}
+
+// ---- sending ------------------------------------------------------------------------------------
+
+void UdpSocket::prepare(const Train& train, mmsghdr& message, std::span<std::byte> control) const {
+    message = {};
+    msghdr& header = message.msg_hdr;
+    header.msg_name = const_cast<sockaddr_storage*>(&train.to->storage);
+    header.msg_namelen = train.to->size_bytes;
+    header.msg_iov = train.slices.data();
+    header.msg_iovlen = train.slices.size();
+    header.msg_control = control.data();
+    std::size_t used = 0;
+    const int traffic_class = train.traffic_class;
+    if (family_ == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TOS, traffic_class);
+    else add_control(header, used, IPPROTO_IPV6, IPV6_TCLASS, traffic_class);
+    if (train.segments > 1) {
+        const auto segment_bytes = static_cast<std::uint16_t>(train.segment_bytes);
+        add_control(header, used, IPPROTO_UDP, UDP_SEGMENT, segment_bytes);
+    }
+    header.msg_controllen = used;
+}
+
+std::size_t UdpSocket::send(std::span<const Train> trains) {
+    std::size_t lost = 0;
+    constexpr std::size_t batch = 32;
+    std::array<mmsghdr, batch> messages;
+    alignas(cmsghdr) std::array<std::byte, batch * 64> controls;
+    while (!trains.empty()) {
+        const std::size_t count = std::min(trains.size(), batch);
+        if (!can_segment_ && trains.front().segments > 1) {
+            lost += send_one_by_one(trains.front());
+            trains = trains.subspan(1);
+            continue;
+        }
+        for (std::size_t i = 0; i < count; ++i)
+            prepare(trains[i], messages[i], std::span{controls}.subspan(i * 64, 64));
+        const int sent = ::sendmmsg(fd(), messages.data(), static_cast<unsigned>(count), 0);
+        if (sent > 0) {
+            trains = trains.subspan(static_cast<std::size_t>(sent));
+            continue;
+        }
+        if (errno == EINTR) continue;
+        const bool full = errno == EAGAIN || errno == ENOBUFS;
+        if (full) {
+            pollfd wait{fd(), POLLOUT, 0};
+            if (errno == EAGAIN && ::poll(&wait, 1, full_patience_ms) > 0) continue;
+        } else if ((errno == EIO || errno == EINVAL) && trains.front().segments > 1) {
+            can_segment_ = false;   // the same train again, in single datagrams
+            continue;
+        }
+        lost += trains.front().segments;
+        trains = trains.subspan(1);
+    }
+    return lost;
+}
+
+/// Walks the train's slices and sends each datagram by itself.
+std::size_t UdpSocket::send_one_by_one(const Train& train) {
+    std::size_t lost = 0, first = 0;
+    while (first < train.slices.size()) {
+        Train one = train;
+        one.segments = 1;
+        one.size_bytes = 0;
+        std::size_t end = first;
+        while (end < train.slices.size() && one.size_bytes < train.segment_bytes)
+            one.size_bytes += train.slices[end++].iov_len;
+        one.slices = train.slices.subspan(first, end - first);
+        lost += send({&one, 1});
+        first = end;
+    }
+    return lost;
+}
+
+// ---- receiving ----------------------------------------------------------------------------------
+
+std::span<const Received> UdpSocket::receive() {
+    std::array<iovec, receive_buffers> slices;
+    for (std::size_t i = 0; i < receive_buffers; ++i) {
+        slices[i] = {memory_.data() + i * receive_bytes, receive_bytes};
+        msghdr& header = messages_[i].msg_hdr;
+        header = {};
+        header.msg_name = &received_[i].from.storage;
+        header.msg_namelen = sizeof received_[i].from.storage;
+        header.msg_iov = &slices[i];
+        header.msg_iovlen = 1;
+        header.msg_control = controls_.data() + i * control_bytes;
+        header.msg_controllen = control_bytes;
+    }
+    const int count = ::recvmmsg(fd(), messages_.data(), receive_buffers, MSG_DONTWAIT, nullptr);
+    if (count <= 0) return {};
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+        Received& out = received_[i];
+        out.bytes = {memory_.data() + i * receive_bytes, messages_[i].msg_len};
+        out.from.size_bytes = messages_[i].msg_hdr.msg_namelen;
+        out.segment_bytes = out.bytes.size();
+        out.traffic_class = 0;
+        read_controls(messages_[i].msg_hdr, out);
+    }
+    return {received_.data(), static_cast<std::size_t>(count)};
+}
+
+}  // namespace overlay::io

@@ -1,0 +1,268 @@
+// From a super-frame to frames and back. Judged by packets.hpp, which adds checksums up by itself.
+
+#include "daemon/datapath/coalesce.hpp"
+#include "daemon/datapath/segment.hpp"
+#include "tests/support/packets.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace overlay;
+using namespace overlay::datapath;
+using test::frame_of;
+using test::Packet;
+using test::TcpFrame;
+using wire::Inner;
+using wire::VnetHeader;
+
+namespace {
+
+VnetHeader cut_into(const TcpFrame& what, std::uint16_t segment_bytes) {
+    return {.gso_type = what.ipv6 ? VnetHeader::gso_tcp6 : VnetHeader::gso_tcp4,
+            .gso_bytes = segment_bytes};
+}
+
+std::vector<Packet> segments_of(const Packet& frame, const VnetHeader& header) {
+    const auto plan = plan_segments(frame, header, Inner::Ethernet);
+    REQUIRE(plan);
+    std::vector<Packet> out;
+    for (std::size_t i = 0; i < plan->count; ++i) {
+        Packet one(plan->header_bytes());
+        write_segment_headers(*plan, i, one);
+        const wire::Bytes payload = plan->payload(i);
+        one.insert(one.end(), payload.begin(), payload.end());
+        out.push_back(std::move(one));
+    }
+    return out;
+}
+
+/// What a device would be given, as a packet each.
+std::vector<Packet> written(const SuperFrame& frame) {
+    Packet bytes;
+    for (const iovec& slice : frame.slices().subspan(1)) {
+        const auto* start = static_cast<const std::byte*>(slice.iov_base);
+        bytes.insert(bytes.end(), start, start + slice.iov_len);
+    }
+    if (frame.header().segmentation() == VnetHeader::gso_none) return {bytes};
+    return segments_of(bytes, frame.header());
+}
+
+struct Merged {
+    std::vector<std::size_t> frame_counts;
+    std::vector<Packet> packets;   ///< what comes out when the kernel cuts the super-frames again
+};
+
+Merged merged(std::vector<Packet> frames) {
+    Coalescer coalescer{Inner::Ethernet, Coalescer::Merging::On, 64};
+    for (Packet& frame : frames) coalescer.add(frame);
+    Merged out;
+    for (const SuperFrame& frame : coalescer.finish()) {
+        out.frame_counts.push_back(frame.frame_count());
+        for (Packet& packet : written(frame)) out.packets.push_back(std::move(packet));
+    }
+    coalescer.clear();
+    return out;
+}
+
+/// Frames of one flow that follow each other, each with `payload_bytes`.
+std::vector<Packet> flow(std::size_t count, TcpFrame what) {
+    std::vector<Packet> out;
+    for (std::size_t i = 0; i < count; ++i) {
+        out.push_back(frame_of(what));
+        what.sequence += static_cast<std::uint32_t>(what.payload_bytes);
+        ++what.identification;
+    }
+    return out;
+}
+
+using Counts = std::vector<std::size_t>;
+
+}  // namespace
+
+TEST_SUITE("segments") {
+
+    TEST_CASE("a super-frame becomes frames that any host would take") {
+        for (const bool ipv6 : {false, true}) {
+            for (const std::size_t tags : {0U, 1U, 2U}) {
+                for (const std::size_t payload : {1U, 1397U, 1398U, 1399U, 60000U}) {
+                    CAPTURE(ipv6); CAPTURE(tags); CAPTURE(payload);
+                    TcpFrame what{.ipv6 = ipv6, .vlan_tags = tags, .flags = 0x99,   // CWR ACK PSH FIN
+                                  .payload_bytes = payload};
+                    const auto frames = segments_of(frame_of(what), cut_into(what, 1398));
+                    CHECK(frames.size() == (payload + 1397) / 1398);
+                    TcpFrame expected = what;
+                    for (std::size_t i = 0; i < frames.size(); ++i) {
+                        const bool last = i + 1 == frames.size();
+                        expected.payload_bytes = last ? payload - i * 1398 : 1398;
+                        expected.flags = static_cast<std::uint8_t>(0x10 | (last ? 0x09 : 0) |
+                                                                   (i == 0 ? 0x80 : 0));
+                        CHECK(test::fault_in(frames[i]) == "");
+                        CHECK(frames[i] == frame_of(expected));
+                        expected.sequence += 1398;
+                        ++expected.identification;
+                    }
+                }
+            }
+        }
+    }
+
+    TEST_CASE("a UDP super-frame is cut, too, and each has a length and a checksum of its own") {
+        for (const bool ipv6 : {false, true}) {
+            const Packet whole = test::udp_frame(5000, ipv6);
+            const auto frames = segments_of(whole, {.gso_type = VnetHeader::gso_udp, .gso_bytes = 1200});
+            CHECK(frames.size() == 5);
+            for (const Packet& frame : frames) CHECK(test::fault_in(frame) == "");
+        }
+    }
+
+    TEST_CASE("what says that it is to be cut and cannot be is dropped") {
+        const TcpFrame what{.payload_bytes = 3000};
+        Packet frame = frame_of(what);
+        CHECK_FALSE(plan_segments(frame, cut_into(what, 0), Inner::Ethernet));
+        CHECK_FALSE(plan_segments(test::udp_frame(3000), cut_into(what, 1000), Inner::Ethernet));
+        for (std::size_t size = 0; size < 66; ++size) {
+            CAPTURE(size);
+            CHECK_FALSE(plan_segments(wire::Bytes{frame}.first(size), cut_into(what, 1000), Inner::Ethernet));
+        }
+    }
+
+    TEST_CASE("an open checksum is finished, and one outside of the frame drops it") {
+        Packet frame = frame_of({.payload_bytes = 100});
+        const Packet finished = frame;
+        const std::uint32_t pseudo = test::plain_sum(wire::Bytes{frame}.subspan(26, 8)) + 6U + 132U;
+        wire::store16(frame, 50, test::plain_sum({}, pseudo));
+        const VnetHeader open{.flags = VnetHeader::needs_checksum, .checksum_start = 34, .checksum_offset = 16};
+        CHECK(finish_checksum(frame, open));
+        CHECK(frame == finished);
+        const VnetHeader outside{.flags = VnetHeader::needs_checksum, .checksum_start = 165, .checksum_offset = 0};
+        CHECK_FALSE(finish_checksum(frame, outside));
+    }
+
+}  // TEST_SUITE
+
+TEST_SUITE("coalescing") {
+
+    TEST_CASE("what is merged and cut again is what came") {
+        for (const bool ipv6 : {false, true}) {
+            for (const std::size_t tags : {0U, 1U}) {
+                for (const bool dont_fragment : {true, false}) {
+                    CAPTURE(ipv6); CAPTURE(tags);
+                    const auto frames = flow(40, {.ipv6 = ipv6, .vlan_tags = tags,
+                                                  .dont_fragment = dont_fragment,
+                                                  .payload_bytes = 1398});
+                    const Merged out = merged(frames);
+                    CHECK(out.frame_counts == Counts{40});
+                    CHECK(out.packets == frames);
+                }
+            }
+        }
+    }
+
+    TEST_CASE("a short frame and a pushed one end a super-frame, and PSH stays on the last") {
+        auto frames = flow(3, {.payload_bytes = 1398});
+        frames.push_back(frame_of({.sequence = 1000 + 3 * 1398, .identification = 4, .payload_bytes = 10}));
+        frames.push_back(frame_of({.sequence = 1010 + 3 * 1398, .identification = 5, .payload_bytes = 10}));
+        frames.push_back(frame_of({.sequence = 1020 + 3 * 1398, .flags = 0x18, .identification = 6,
+                                   .payload_bytes = 10}));
+        frames.push_back(frame_of({.sequence = 1030 + 3 * 1398, .identification = 7, .payload_bytes = 10}));
+        const Merged out = merged(frames);
+        CHECK(out.frame_counts == Counts{4, 2, 1});
+        CHECK(out.packets == frames);
+    }
+
+    TEST_CASE("two flows at a time are merged each, and keep their order each") {
+        const auto one = flow(8, {.source_port = 1, .payload_bytes = 1000});
+        const auto other = flow(8, {.source_port = 2, .payload_bytes = 1000});
+        std::vector<Packet> mixed;
+        for (std::size_t i = 0; i < 8; ++i) {
+            mixed.push_back(one[i]);
+            mixed.push_back(other[i]);
+        }
+        CHECK(merged(mixed).frame_counts == Counts{8, 8});
+    }
+
+    TEST_CASE("whatever differs keeps frames apart, and nothing is lost or changed") {
+        const TcpFrame first{.payload_bytes = 1000};
+        const TcpFrame next{.sequence = 2000, .identification = 2, .payload_bytes = 1000};
+        const auto apart = [&](auto change) {
+            TcpFrame changed = next;
+            change(changed);
+            const std::vector<Packet> frames{frame_of(first), frame_of(changed)};
+            const Merged out = merged(frames);
+            CHECK(out.frame_counts == Counts{1, 1});
+            CHECK(out.packets == frames);
+        };
+        CHECK(merged({frame_of(first), frame_of(next)}).frame_counts == Counts{2});
+        apart([](TcpFrame& f) { f.sequence = 2001; });          // a gap
+        apart([](TcpFrame& f) { f.sequence = 1000; });          // the same once more
+        apart([](TcpFrame& f) { f.acknowledgement = 78; });
+        apart([](TcpFrame& f) { f.window = 500; });
+        apart([](TcpFrame& f) { f.ttl = 63; });
+        apart([](TcpFrame& f) { f.traffic_class = 3; });
+        apart([](TcpFrame& f) { f.timestamps = false; });
+        apart([](TcpFrame& f) { f.vlan_tags = 1; });
+        apart([](TcpFrame& f) { f.dont_fragment = false; });
+        apart([](TcpFrame& f) { f.flags = 0x11; });             // FIN
+        apart([](TcpFrame& f) { f.flags = 0x14; });             // RST
+        apart([](TcpFrame& f) { f.flags = 0x30; });             // URG
+        apart([](TcpFrame& f) { f.flags = 0x90; });             // CWR
+        apart([](TcpFrame& f) { f.flags = 0x50; });             // ECE on one of them
+        apart([](TcpFrame& f) { f.payload_bytes = 0; });        // a bare acknowledgement
+        apart([](TcpFrame& f) { f.payload_bytes = 1001; });     // longer than the first
+    }
+
+    TEST_CASE("the identification of packets that may be fragmented must count up") {
+        const TcpFrame first{.dont_fragment = false, .payload_bytes = 1000};
+        TcpFrame next{.sequence = 2000, .identification = 9, .dont_fragment = false, .payload_bytes = 1000};
+        CHECK(merged({frame_of(first), frame_of(next)}).frame_counts == Counts{1, 1});
+        next.identification = 2;
+        CHECK(merged({frame_of(first), frame_of(next)}).frame_counts == Counts{2});
+    }
+
+    TEST_CASE("a frame with a wrong checksum is not laundered: it passes as it is, in its place") {
+        auto frames = flow(5, {.payload_bytes = 1000});
+        frames[2][100] ^= std::byte{1};
+        const Merged out = merged(frames);
+        CHECK(out.frame_counts == Counts{2, 1, 2});
+        CHECK(out.packets == frames);
+    }
+
+    TEST_CASE("an unfinished checksum is handed on as one") {
+        Packet frame = frame_of({.payload_bytes = 100});
+        const std::uint32_t pseudo = test::plain_sum(wire::Bytes{frame}.subspan(26, 8)) + 6U + 132U;
+        wire::store16(frame, 50, test::plain_sum({}, pseudo));
+        Coalescer coalescer{Inner::Ethernet, Coalescer::Merging::On, 4};
+        coalescer.add(frame);
+        const VnetHeader header = coalescer.finish()[0].header();
+        CHECK(header.flags == VnetHeader::needs_checksum);
+        CHECK(header.checksum_start == 34);
+        CHECK(header.checksum_offset == 16);
+        coalescer.clear();
+    }
+
+    TEST_CASE("a super-frame stays within what IP can say, and within its number of slices") {
+        const auto large = merged(flow(60, {.payload_bytes = 1398}));
+        CHECK(large.frame_counts == Counts{46, 14});
+        CHECK(large.packets == flow(60, {.payload_bytes = 1398}));
+        CHECK(merged(flow(70, {.payload_bytes = 10})).frame_counts == Counts{64, 6});
+    }
+
+    TEST_CASE("what is no TCP passes as it is, and padding stays") {
+        std::vector<Packet> frames{
+            test::udp_frame(100), test::udp_frame(100, true),
+            test::bytes_of("ffffffffffff 020000000001 0806 0001080006040001"), test::bytes_of("0200"),
+            frame_of({.payload_bytes = 0})};
+        frames[4].resize(frames[4].size() + 6);
+        const Merged out = merged(frames);
+        CHECK(out.frame_counts == Counts{1, 1, 1, 1, 1});
+        CHECK(out.packets == frames);
+    }
+
+    TEST_CASE("switched off, it merges nothing") {
+        auto frames = flow(3, {.payload_bytes = 1000});
+        Coalescer coalescer{Inner::Ethernet, Coalescer::Merging::Off, 4};
+        for (Packet& frame : frames) coalescer.add(frame);
+        CHECK(coalescer.finish().size() == 3);
+        coalescer.clear();
+    }
+
+}  // TEST_SUITE
