@@ -89,8 +89,34 @@ WireguardPeer Compiler::peer_at_hub(const End& end) {
     if (end.link.type.value == LinkType::Wireguard) {
         for (const auto& lan : routed_lans(topology_, end.spoke))
             peer.allowed_ips.insert(lan.value);
+        return peer;
+    }
+    // A routed spoke that calls it by its address in the Ethernet is answered through WireGuard,
+    // since that is where the caller's address lies.
+    const auto& own = end.spoke.bridge ? end.spoke.bridge->addresses : end.spoke.addresses;
+    for (const auto& prefix : own) {
+        if (!calls_routed_spokes(end.spoke, prefix.value.family())) continue;
+        peer.allowed_ips.insert(IpPrefix::host(prefix.value.address()));
     }
     return peer;
+}
+
+/// Whether a spoke with an Ethernet link in WireGuard meets others there: routed spokes, if the hub
+/// forwards. They expect to call each other by their addresses inside WireGuard, so the hub may
+/// speak to it for that whole network. What it may say to the hub stays its own: peer_at_hub().
+bool Compiler::calls_routed_spokes(const Node& spoke, Family family) const {
+    const auto& forwarding = topology_.hub.forwarding;
+    const bool forwards = std::any_of(forwarding.begin(), forwarding.end(),
+                                      [&](const auto& each) { return each.value == family; });
+    const auto is_there = [&](const Node& other) {
+        const LinkSpec* link = other.name == spoke.name ? nullptr : routed_link(other);
+        if (link == nullptr) return false;
+        const auto addresses = spoke_tunnel_addresses(topology_, other, *link);
+        return std::any_of(addresses.begin(), addresses.end(),
+                           [&](const IpPrefix& each) { return each.family() == family; });
+    };
+    const auto& spokes = topology_.spokes;
+    return forwards && std::any_of(spokes.begin(), spokes.end(), is_there);
 }
 
 WireguardPeer Compiler::hub_at_spoke(const End& end) {
@@ -102,9 +128,10 @@ WireguardPeer Compiler::hub_at_spoke(const End& end) {
     for (const auto& prefix : end.link.allowed_ips) peer.allowed_ips.insert(prefix.value.network());
     if (!end.link.allowed_ips.empty()) return peer;
     for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
-        peer.allowed_ips.insert(end.link.type.value == LinkType::Wireguard
-                                    ? prefix.network()
-                                    : IpPrefix::host(prefix.address()));
+        const bool speaks_for_all = end.link.type.value == LinkType::Wireguard ||
+                                    calls_routed_spokes(node_, prefix.family());
+        peer.allowed_ips.insert(speaks_for_all ? prefix.network()
+                                               : IpPrefix::host(prefix.address()));
     }
     if (end.link.type.value != LinkType::Wireguard) return peer;
     for (const auto& prefix : behind_hub(end.link)) peer.allowed_ips.insert(prefix.value);

@@ -52,6 +52,7 @@ class Compiler {
                           const Located<std::string>& key);
     WireguardPeer peer_at_hub(const End& end);
     WireguardPeer hub_at_spoke(const End& end);
+    [[nodiscard]] bool calls_routed_spokes(const Node& spoke, Family family) const;
     void preshared_file(const IfName& device, const PublicKey& peer, const LinkSpec& link);
     Fingerprint preshared(const LinkSpec& link);
 

@@ -7,10 +7,11 @@ LANs, the source address that the other end sees, `ip route`, `wg show`.
 """
 
 import pathlib
+import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from network import batch, handshake, tcp_each_way   # noqa: E402
+from network import Capture, batch, handshake, tcp_each_way   # noqa: E402
 from story import main, overlayctl, run, story, wait_until   # noqa: E402
 
 hub_at = "203.0.113.1"
@@ -224,6 +225,35 @@ def _(s):
     s.equal(direct["source"], uplinks["east"], "after down: the source that the server sees")
 
 
+def inside_wireguard(s, world):
+    """A bridged spoke and a routed one call each other by their addresses there, and the bridged one by its own
+    in the Ethernet; neither can say that it is the other."""
+    hub, west, east = (world.nodes[name] for name in ("hub", "west", "east"))
+    tcp_each_way(west, east, "10.9.0.2", 1)
+    tcp_each_way(east, west, "10.9.0.7", 1)
+    tcp_each_way(east, west, "10.50.7.1", 1)
+    seen = handshake(west, "wg-hub", east, "wg-l3", "10.9.0.2")
+    s.equal(seen["source"], "10.9.0.7", "the source that the east sees of the west")
+    allowed = dict(line.split("\t") for line in
+                   hub.run("wg", "show", "wg-hub", "allowed-ips").out.splitlines())
+    s.equal({name: set(allowed[world.public[name]].split()) for name in ("west", "east", "south")},
+            {"west": {"10.9.0.7/32", "10.50.7.1/32"}, "east": {"10.9.0.2/32", "192.168.1.0/24"},
+             "south": {"10.9.0.8/32", "192.168.3.0/24"}}, "whom the hub believes to be what")
+
+    dropped = int(hub.run("cat", "/sys/class/net/wg-hub/statistics/rx_frame_errors").out)
+    east.ip("address", "add", "10.9.0.7/32", "dev", "wg-l3")
+    with Capture(hub, "wg-hub") as at_hub:
+        east.run("ping", "-n", "-c", "2", "-W", "1", "-I", "10.9.0.7", "10.9.0.1", code=1)
+        east.run("ping", "-n", "-c", "1", "-W", "5", "-I", "10.9.0.2", "10.9.0.1")
+        sources = {packet.source for packet in at_hub.seen()
+                   if packet.target == "10.9.0.1" and packet.protocol == socket.IPPROTO_ICMP
+                   and packet.payload[:1] == b"\x08"}   # an echo request; the west may have to say others
+    east.ip("address", "delete", "10.9.0.7/32", "dev", "wg-l3")
+    s.equal(sources, {"10.9.0.2"}, "the sources that the hub sees of the east")
+    now = int(hub.run("cat", "/sys/class/net/wg-hub/statistics/rx_frame_errors").out)
+    s.equal(now - dropped, 2, "packets that the hub dropped, since the east is not the west,")
+
+
 @story("a mixed network: bridged and routed spokes reach each other, one spoke has a link of each")
 def _(s):
     world = World(s, bridge={"name": "br-hub", "addresses": ["10.50.0.1/16"]}, gue={})
@@ -258,6 +288,7 @@ def _(s):
     node = world.nodes["south"]              # its own connections
     tcp_each_way(node, east, address(east), 1)
     tcp_each_way(node, west, address(west), 1)
+    inside_wireguard(s, world)
     world.settled()
     for name in ("south", "west", "east", "hub"):
         world.on("down", name)

@@ -29,6 +29,37 @@ std::vector<std::string> routes_of(const NodeIntent& intent) {
     return out;
 }
 
+/// Of each peer of the node's one WireGuard device.
+std::vector<std::string> allowed_ips_of(const NodeIntent& intent) {
+    std::vector<std::string> out;
+    REQUIRE(intent.desired.wireguard.size() == 1);
+    for (const auto& [key, peer] : intent.desired.wireguard.begin()->second.peers) {
+        std::string line;
+        for (const IpPrefix& prefix : peer.allowed_ips) {
+            line += (line.empty() ? "" : ", ") + text(prefix);
+        }
+        out.push_back(line);
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+/// A spoke in the Ethernet and a routed one, both in WireGuard with an address of each family.
+std::string mixed(const std::string& forwarding, const std::string& type_of_east = "wireguard") {
+    return R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},"forwarding":[)" + forwarding +
+           R"(],"bridge":{"name":"br","addresses":["10.50.0.1/16"]},
+               "wireguard":{"address":["10.9.0.1/24","fd09::1/64"],
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{
+          "west":{"addresses":["10.50.7.1/16"],
+                  "link":{"type":"gretap-wireguard","address":["10.9.0.7/24","fd09::7/64"],
+                          "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="}},
+          "east":{"link":{"type":")" + type_of_east +
+           R"(","address":["10.9.0.2/24","fd09::2/64"],
+                          "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}}})";
+}
+
 }  // namespace
 
 TEST_SUITE("compile") {
@@ -175,6 +206,26 @@ TEST_CASE("no name of a spoke or link is the mark of the hub's own bridge or dev
         for (const auto& [link, state] : intent.desired.links) marks.insert(state.alias.value());
         CHECK(marks.size() == intent.desired.links.size());
     }
+}
+
+TEST_CASE("an Ethernet spoke calls routed ones inside WireGuard where the hub forwards to them") {
+    using Lines = std::vector<std::string>;
+    const auto of = [](const std::string& source, const char* node) {
+        const Topology topology = parsed(source);
+        return allowed_ips_of(compile(topology, *topology.find(node), {}));
+    };
+
+    CHECK(of(mixed(R"("ipv4","ipv6")"), "west") == Lines{"10.9.0.0/24, fd09::/64"});
+    CHECK(of(mixed(R"("ipv4")"), "west") == Lines{"10.9.0.0/24, fd09::1/128"});
+    CHECK(of(mixed(""), "west") == Lines{"10.9.0.1/32, fd09::1/128"});
+    // Without routed spokes nobody is there whom it could want to call.
+    CHECK(of(mixed(R"("ipv4","ipv6")", "gretap-wireguard"), "west") ==
+          Lines{"10.9.0.1/32, fd09::1/128"});
+    // At the hub each speaks for itself alone, whatever it may hear.
+    CHECK(of(mixed(R"("ipv4","ipv6")"), "hub") ==
+          Lines{"10.9.0.2/32, fd09::2/128", "10.9.0.7/32, 10.50.7.1/32, fd09::7/128"});
+    CHECK(of(mixed(R"("ipv6")"), "hub") ==
+          Lines{"10.9.0.2/32, fd09::2/128", "10.9.0.7/32, fd09::7/128"});
 }
 
 }
