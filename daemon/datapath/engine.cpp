@@ -201,34 +201,31 @@ void Engine::from_network(Endpoint& endpoint) {
     for (const auto& link : endpoint.links) write_out(*link);
 }
 
+/// Cuts what came into datagrams, unless it is one that nobody has cut.
 void Engine::deliver(Endpoint& endpoint, const io::Received& received) {
-    const std::size_t step = std::max<std::size_t>(received.segment_bytes, 1);
-    for (std::size_t at = 0; at < received.bytes.size(); at += step) {
-        const std::size_t left = received.bytes.size() - at;
-        const auto inside = decapsulate(received.bytes.subspan(at, std::min(step, left)));
-        if (!inside) {
-            endpoint.count(inside.error());
-            continue;
-        }
-        Link* link = link_of(endpoint, received.from, inside->key);
-        if (link == nullptr) {
-            endpoint.count(DropReason::NoLink);
-            continue;
-        }
-        const auto inner = traffic_class(inside->frame, Inner::Ethernet);
-        if (inner) {
-            const auto ecn = decapsulate_ecn(ecn_of(received.traffic_class), ecn_of(*inner));
-            if (!ecn) {
-                link->count(DropReason::Ecn);
-                continue;
-            }
-            if (*ecn != ecn_of(*inner)) set_ecn(inside->frame, Inner::Ethernet, *ecn);
-        }
-        if (link->coalescer.is_full()) write_out(*link);
-        link->coalescer.add(inside->frame);
-        ++link->counters.received_frames;
-        link->counters.received_bytes += inside->frame.size();
+    const std::size_t whole = received.bytes.size();
+    const bool is_one = received.segment_bytes < whole && is_uncut(received.bytes);
+    const std::size_t step = is_one ? whole : std::max<std::size_t>(received.segment_bytes, 1);
+    for (std::size_t at = 0; at < whole; at += step)
+        deliver_one(endpoint, received, received.bytes.subspan(at, std::min(step, whole - at)));
+}
+
+void Engine::deliver_one(Endpoint& endpoint, const io::Received& received, MutableBytes datagram) {
+    const auto inside = decapsulate(datagram);
+    if (!inside) return endpoint.count(inside.error());
+    Link* link = link_of(endpoint, received.from, inside->key);
+    if (link == nullptr) return endpoint.count(DropReason::NoLink);
+    if (const auto inner = traffic_class(inside->frame, Inner::Ethernet)) {
+        const auto ecn = decapsulate_ecn(ecn_of(received.traffic_class), ecn_of(*inner));
+        if (!ecn) return link->count(DropReason::Ecn);
+        if (*ecn != ecn_of(*inner)) set_ecn(inside->frame, Inner::Ethernet, *ecn);
     }
+    if (link->coalescer.is_full()) write_out(*link);
+    const bool is_one = datagram.size() > received.segment_bytes;
+    if (is_one) link->coalescer.add_super_frame(inside->frame, received.segment_bytes);
+    else link->coalescer.add(inside->frame);
+    ++link->counters.received_frames;
+    link->counters.received_bytes += inside->frame.size();
 }
 
 Engine::Link* Engine::link_of(Endpoint& endpoint, const io::SocketAddress& from,

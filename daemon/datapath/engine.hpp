@@ -70,6 +70,7 @@ class Engine {
     void flush(Link& link);
     void from_network(Endpoint& endpoint);
     void deliver(Endpoint& endpoint, const io::Received& received);
+    void deliver_one(Endpoint& endpoint, const io::Received& received, wire::MutableBytes datagram);
     Link* link_of(Endpoint& endpoint, const io::SocketAddress& from,
                   const std::optional<std::uint32_t>& key);
     void write_out(Link& link);

@@ -29,4 +29,14 @@ Parsed<Decapsulated> decapsulate(MutableBytes datagram) {
     return Decapsulated{frame, gre->key};
 }
 
+bool is_uncut(Bytes received) {
+    const auto gue = parse_gue(received);
+    if (!gue || gue->protocol != GueHeader::protocol_gre) return false;
+    const auto gre = parse_gre(received.subspan(gue->size_bytes));
+    if (!gre) return false;
+    const Bytes frame = received.subspan(gue->size_bytes + gre->size_bytes);
+    const auto headers = find_headers(frame, Inner::Ethernet);
+    return headers && headers->protocol == protocol_tcp && headers->end_at == frame.size();
+}
+
 }  // namespace overlay::datapath
