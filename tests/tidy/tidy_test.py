@@ -83,7 +83,8 @@ def matches(paths, pattern, clean=without_comments_and_text):
 
 
 def under(*folders):
-    return [path for path in sources() if path.parts[0] in folders]
+    return [path for path in sources()
+            if any(path.is_relative_to(folder) for folder in folders)]
 
 
 @story("lines are short enough to read two files side by side")
