@@ -32,7 +32,7 @@ unsigned AllowedIps::bit(const Bits& key, std::uint8_t at) {
     return static_cast<unsigned>(half >> (63 - at % 64) & 1);
 }
 
-// ---- one family -------------------------------------------------------------------------------------
+// ---- one family --------------------------------------------------------------------------------
 
 AllowedIps::Node AllowedIps::Trie::make(const Bits& key, std::uint8_t length, Owner owner) {
     Node node = free_;
@@ -55,7 +55,8 @@ void AllowedIps::Trie::release(Node node) {
 void AllowedIps::Trie::insert(const Bits& key, std::uint8_t length, Owner owner) {
     Node parent = none;
     Node at = root_;
-    while (at != none && nodes_[at].length <= length && common(nodes_[at].key, key) >= nodes_[at].length) {
+    while (at != none && nodes_[at].length <= length &&
+           common(nodes_[at].key, key) >= nodes_[at].length) {
         if (nodes_[at].length == length) {
             nodes_[at].owner = owner;
             return;
@@ -67,7 +68,7 @@ void AllowedIps::Trie::insert(const Bits& key, std::uint8_t length, Owner owner)
     if (at != none) {
         const std::uint8_t shared = std::min(common(nodes_[at].key, key), length);
         Node fork = fresh;
-        if (shared < length) {   // two ways apart: a node that nobody owns lies where they part
+        if (shared < length) {  // two ways apart: a node that nobody owns lies where they part
             fork = make(key, shared, nobody);
             nodes_[fork].child[bit(key, shared)] = fresh;
         }
@@ -81,8 +82,8 @@ void AllowedIps::Trie::insert(const Bits& key, std::uint8_t length, Owner owner)
     }
 }
 
-/// The subtree with nothing of the owner's; a node that serves neither an owner nor a fork goes. Depth is
-/// at most the width of an address.
+/// The subtree with nothing of the owner's; a node that serves neither an owner nor a fork goes.
+/// Depth is at most the width of an address.
 AllowedIps::Node AllowedIps::Trie::without(Node at, Owner owner) {
     if (at == none) return none;
     for (const unsigned side : {0U, 1U}) {
@@ -117,7 +118,7 @@ void AllowedIps::Trie::each(Node at, const Visit& visit) const {
     for (const Node child : nodes_[at].child) each(child, visit);
 }
 
-// ---- both -------------------------------------------------------------------------------------------
+// ---- both --------------------------------------------------------------------------------------
 
 void AllowedIps::insert(const IpPrefix& prefix, Owner owner) {
     Trie& trie = prefix.family() == Family::Ipv4 ? ipv4_ : ipv6_;

@@ -1,9 +1,10 @@
 #pragma once
-// Which peer an inner address belongs to: by destination when we send, by source when we receive. The
-// longest prefix wins, and a prefix has one owner: giving it to another peer takes it from the first.
+// Which peer an inner address belongs to: by destination when we send, by source when we receive.
+// The longest prefix wins, and a prefix has one owner: giving it to another peer takes it from the
+// first.
 //
-// A binary trie per family with whole runs of bits in a node, so that n prefixes need fewer than 2n nodes
-// of 32 bytes and a look-up passes about log2(n) of them.
+// A binary trie per family with whole runs of bits in a node, so that n prefixes need fewer than 2n
+// nodes of 32 bytes and a look-up passes about log2(n) of them.
 //
 // Source of the semantics: Linux drivers/net/wireguard/allowedips.c.
 
@@ -29,8 +30,8 @@ class AllowedIps {
     [[nodiscard]] std::size_t size_bytes() const;
 
   private:
-    /// An address of either family as two numbers, most significant bit first; IPv4 uses the upper half
-    /// of `high`.
+    /// An address of either family as two numbers, most significant bit first; IPv4 uses the upper
+    /// half of `high`.
     struct Bits {
         std::uint64_t high = 0, low = 0;
         friend bool operator==(const Bits&, const Bits&) = default;
@@ -51,7 +52,7 @@ class AllowedIps {
       private:
         struct Entry {
             Bits key;
-            Node child[2] = {none, none};   // NOLINT: an array object would make it 40 bytes no larger
+            std::array<Node, 2> child{none, none};
             Owner owner = nobody;
             std::uint8_t length = 0;
         };

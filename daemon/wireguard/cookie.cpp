@@ -27,7 +27,7 @@ bool MacChecker::mac1_is_right(Bytes message) const {
 }
 
 bool MacChecker::mac2_is_right(Bytes message, const Endpoint& from, Clock::time_point now) const {
-    if (now >= secret_ends_) return false;   // also before the first reply: there is no cookie yet
+    if (now >= secret_ends_) return false;  // also before the first reply: there is no cookie yet
     return equal_in_constant_time(mac2_of(cookie_for(from), message),
                                   MacFields{message.size()}.mac2().in(message));
 }
@@ -73,7 +73,7 @@ bool MacWriter::consume_reply(Bytes reply, Clock::time_point now) {
     }
     cookie_ = cookie;
     cookie_ends_ = now + cookie_life;
-    last_mac1_.reset();   // one reply per message
+    last_mac1_.reset();  // one reply per message
     return true;
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 // The two MACs at the end of every handshake message, and the cookie that stands behind the second.
 //
-//   mac1  proves that the sender knows our public key: without it we are silent, and cannot be found
-//   mac2  proves that the sender receives at its address; asked for only under load, by a cookie reply
+//   mac1  proves that the sender knows our public key: without it we are silent, not to be found
+//   mac2  proves that the sender receives at its address; under load we ask for it, by a cookie
 //
 // MacChecker is the receiving device's, MacWriter the sender's, one per peer.
 //
@@ -15,7 +15,8 @@
 namespace overlay::wireguard {
 
 inline constexpr std::chrono::seconds cookie_secret_life{120};
-/// A sender forgets a cookie earlier than the receiver, by the time that a message may be on its way.
+/// A sender forgets a cookie earlier than the receiver, by the time that a message may be on its
+/// way.
 inline constexpr std::chrono::seconds cookie_life = cookie_secret_life - std::chrono::seconds{5};
 
 class MacChecker {
@@ -23,7 +24,8 @@ class MacChecker {
     explicit MacChecker(const PublicKey& ours);
 
     [[nodiscard]] bool mac1_is_right(Bytes message) const;
-    [[nodiscard]] bool mac2_is_right(Bytes message, const Endpoint& from, Clock::time_point now) const;
+    [[nodiscard]] bool mac2_is_right(Bytes message, const Endpoint& from,
+                                     Clock::time_point now) const;
 
     /// To a message of at least 92 bytes, so that the reply of 64 is never worth provoking.
     struct Reply {
@@ -53,7 +55,7 @@ class MacWriter {
   private:
     Hash mac1_key_;
     Secret32 reply_key_;
-    std::optional<Mac> last_mac1_;   ///< not answered yet
+    std::optional<Mac> last_mac1_;  ///< not answered yet
     Mac cookie_{};
     Clock::time_point cookie_ends_ = Clock::time_point::min();
 };

@@ -11,7 +11,9 @@ namespace overlay::wireguard {
 
 namespace {
 
-const unsigned char* raw(Bytes bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+const unsigned char* raw(Bytes bytes) {
+    return reinterpret_cast<const unsigned char*>(bytes.data());
+}
 unsigned char* raw(MutableBytes bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
 Bytes view(const Hash& hash) { return hash; }
 
@@ -78,7 +80,8 @@ void cleanse(MutableBytes bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); 
 Result<void> crypto_available() {
     constexpr std::string_view doing = "prepare WireGuard's cryptography";
     const Algorithms& found = algorithms();
-    if (found.blake2s == nullptr) return fail(Error::Kind::Unsupported, doing, "OpenSSL has no BLAKE2s");
+    if (found.blake2s == nullptr)
+        return fail(Error::Kind::Unsupported, doing, "OpenSSL has no BLAKE2s");
     if (found.blake2s_mac == nullptr) {
         return fail(Error::Kind::Unsupported, doing, "OpenSSL has no keyed BLAKE2s");
     }
@@ -100,7 +103,7 @@ bool equal_in_constant_time(Bytes a, Bytes b) {
     return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-// ---- BLAKE2s ----------------------------------------------------------------------------------------
+// ---- BLAKE2s -----------------------------------------------------------------------------------
 
 Hash hash(std::initializer_list<Bytes> parts) {
     Digest digest;
@@ -110,7 +113,7 @@ Hash hash(std::initializer_list<Bytes> parts) {
 
 Mac keyed_mac(Bytes key, std::initializer_list<Bytes> parts) {
     const MacContext context{EVP_MAC_CTX_new(algorithms().blake2s_mac)};
-    std::size_t size = std::tuple_size_v<Mac>;   // the length is part of BLAKE2's parameters, not a cut
+    std::size_t size = std::tuple_size_v<Mac>;  // a parameter of BLAKE2, not a cut
     const std::array<OSSL_PARAM, 2> parameters{
         OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size), OSSL_PARAM_construct_end()};
     OVERLAY_ASSERT(EVP_MAC_init(context.get(), raw(key), key.size(), parameters.data()) == 1);
@@ -148,7 +151,7 @@ void derive(const Secret32& salt, Bytes input, std::initializer_list<Secret32*> 
     cleanse(last);
 }
 
-// ---- X25519 -----------------------------------------------------------------------------------------
+// ---- X25519 ------------------------------------------------------------------------------------
 
 void PrivateKey::Free::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
 
@@ -183,27 +186,29 @@ std::optional<Secret32> PrivateKey::agree(const PublicKey& other) const {
     std::size_t size = 32;
     const bool derived = EVP_PKEY_derive_set_peer_ex(context.get(), theirs.get(), 0) == 1 &&
                          EVP_PKEY_derive(context.get(), raw(shared.bytes()), &size) == 1;
-    ERR_clear_error();   // strangers choose the point; its refusal must not lie about for others to find
+    ERR_clear_error();  // strangers choose the point: its refusal is no news
     if (!derived || equal_in_constant_time(shared.bytes(), Secret32{}.bytes())) return std::nullopt;
     return shared;
 }
 
-// ---- ChaCha20-Poly1305 ------------------------------------------------------------------------------
+// ---- ChaCha20-Poly1305 -------------------------------------------------------------------------
 
 void Aead::Free::operator()(evp_cipher_ctx_st* context) const { EVP_CIPHER_CTX_free(context); }
 
 Aead::Aead(const Secret32& key, Direction direction)
     : context_{EVP_CIPHER_CTX_new()}, direction_{direction} {
-    OVERLAY_ASSERT(context_ && EVP_CipherInit_ex2(context_.get(), algorithms().chacha,
-                                                  raw(key.bytes()), nullptr,
-                                                  direction == Direction::Seal, nullptr) == 1);
+    OVERLAY_ASSERT(context_ &&
+                   EVP_CipherInit_ex2(context_.get(), algorithms().chacha, raw(key.bytes()),
+                                      nullptr, direction == Direction::Seal, nullptr) == 1);
 }
 
 void Aead::start(std::uint64_t counter, Bytes associated) {
     std::array<unsigned char, 12> nonce{};
-    for (std::size_t i = 0; i < 8; ++i) nonce[4 + i] = static_cast<unsigned char>(counter >> (8 * i));
+    for (std::size_t i = 0; i < 8; ++i)
+        nonce[4 + i] = static_cast<unsigned char>(counter >> (8 * i));
     // Naming the cipher again here would set up the key again and cost half as much as the packet.
-    OVERLAY_ASSERT(EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, nonce.data(), -1, nullptr) == 1);
+    OVERLAY_ASSERT(
+        EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, nonce.data(), -1, nullptr) == 1);
     int written = 0;
     if (associated.empty()) return;
     OVERLAY_ASSERT(EVP_CipherUpdate(context_.get(), nullptr, &written, raw(associated),
@@ -221,12 +226,12 @@ void Aead::write_tag(MutableBytes tag) {
     int written = 0;
     std::array<unsigned char, 16> nothing{};
     OVERLAY_ASSERT(EVP_CipherFinal_ex(context_.get(), nothing.data(), &written) == 1);
-    OVERLAY_ASSERT(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, tag_bytes, tag.data()) ==
-                   1);
+    OVERLAY_ASSERT(
+        EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, tag_bytes, tag.data()) == 1);
 }
 
 bool Aead::tag_is(Bytes tag) {
-    std::array<std::byte, tag_bytes> expected{};   // the call wants what it may not change as mutable
+    std::array<std::byte, tag_bytes> expected{};  // the call takes a mutable pointer
     std::copy(tag.begin(), tag.end(), expected.begin());
     OVERLAY_ASSERT(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, tag_bytes,
                                        expected.data()) == 1);
@@ -276,7 +281,7 @@ bool Aead::open_from(std::uint64_t counter, std::span<const Bytes> slices, Bytes
     return tag_is(tag);
 }
 
-// ---- XChaCha20-Poly1305, SipHash --------------------------------------------------------------------
+// ---- XChaCha20-Poly1305, SipHash ---------------------------------------------------------------
 
 void xseal(const Secret32& key, Bytes nonce, Bytes associated, Bytes text, MutableBytes out) {
     OVERLAY_ASSERT(nonce.size() == xnonce_bytes && out.size() == text.size() + tag_bytes);
@@ -287,10 +292,9 @@ void xseal(const Secret32& key, Bytes nonce, Bytes associated, Bytes text, Mutab
 
 bool xopen(const Secret32& key, Bytes nonce, Bytes associated, Bytes sealed, MutableBytes text) {
     OVERLAY_ASSERT(nonce.size() == xnonce_bytes && sealed.size() == text.size() + tag_bytes);
-    return crypto_aead_xchacha20poly1305_ietf_decrypt(raw(text), nullptr, nullptr, raw(sealed),
-                                                      sealed.size(), raw(associated),
-                                                      associated.size(), raw(nonce),
-                                                      raw(key.bytes())) == 0;
+    return crypto_aead_xchacha20poly1305_ietf_decrypt(
+               raw(text), nullptr, nullptr, raw(sealed), sealed.size(), raw(associated),
+               associated.size(), raw(nonce), raw(key.bytes())) == 0;
 }
 
 std::uint64_t siphash(Bytes key, Bytes input) {

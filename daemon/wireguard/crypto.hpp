@@ -1,10 +1,11 @@
 #pragma once
-// The one crypto seam: what the Noise handshake and the data path need, and nothing of them. OpenSSL 3
-// does all of it but XChaCha20-Poly1305, which it lacks and libsodium has. Another maker of
-// ChaCha20-Poly1305 (libipsec-mb seals several packets at a time) belongs behind Aead.
+// The one crypto seam: what the Noise handshake and the data path need, and nothing of them.
+// OpenSSL 3 does all of it but XChaCha20-Poly1305, which it lacks and libsodium has. Another maker
+// of ChaCha20-Poly1305 (libipsec-mb seals several packets at a time) belongs behind Aead.
 //
-// Failure: crypto_available() tells once whether this host's libraries have the algorithms. After that,
-// a call that fails for another reason than a wrong tag or a bad point is a bug or an empty heap: abort.
+// Failure: crypto_available() tells once whether this host's libraries have the algorithms. After
+// that, a call that fails for another reason than a wrong tag or a bad point is a bug or an empty
+// heap: abort.
 
 #include "daemon/wireguard/random.hpp"
 #include "daemon/wireguard/secret.hpp"
@@ -22,8 +23,8 @@ namespace overlay::wireguard {
 using wire::Bytes;
 using wire::MutableBytes;
 
-using Hash = std::array<std::byte, 32>;   ///< BLAKE2s-256
-using Mac = std::array<std::byte, 16>;    ///< BLAKE2s-128, keyed
+using Hash = std::array<std::byte, 32>;  ///< BLAKE2s-256
+using Mac = std::array<std::byte, 16>;   ///< BLAKE2s-128, keyed
 
 /// An error names what is missing, as in a library built for FIPS only.
 [[nodiscard]] Result<void> crypto_available();
@@ -39,7 +40,7 @@ class SystemRandom final : public Random {
     return {reinterpret_cast<const std::byte*>(key.data()), 32};
 }
 
-// ---- RFC 7693, RFC 2104, RFC 5869 -------------------------------------------------------------------
+// ---- RFC 7693, RFC 2104, RFC 5869 --------------------------------------------------------------
 
 [[nodiscard]] Hash hash(std::initializer_list<Bytes> parts);
 /// The keyed mode of BLAKE2s, which is not HMAC. `key`: at most 32 bytes.
@@ -48,7 +49,7 @@ class SystemRandom final : public Random {
 /// HKDF with HMAC-BLAKE2s, `salt` the chaining key and no info; fills 1 to 3 outputs.
 void derive(const Secret32& salt, Bytes input, std::initializer_list<Secret32*> outputs);
 
-// ---- RFC 7748 ---------------------------------------------------------------------------------------
+// ---- RFC 7748 ----------------------------------------------------------------------------------
 
 /// An X25519 key pair. The private half lives in OpenSSL's memory and is wiped there.
 class PrivateKey {
@@ -68,12 +69,13 @@ class PrivateKey {
     PublicKey public_key_;
 };
 
-// ---- RFC 8439 ---------------------------------------------------------------------------------------
+// ---- RFC 8439 ----------------------------------------------------------------------------------
 
 inline constexpr std::size_t tag_bytes = 16;
 
-/// ChaCha20-Poly1305 under one key and in one direction. The cipher context lives as long as the key:
-/// per packet only the nonce (32 zero bits, then the counter little-endian) is set, nothing allocated.
+/// ChaCha20-Poly1305 under one key and in one direction. The cipher context lives as long as the
+/// key: per packet only the nonce (32 zero bits, then the counter little-endian) is set, nothing
+/// allocated.
 class Aead {
   public:
     enum class Direction : std::uint8_t { Seal, Open };
@@ -103,7 +105,7 @@ class Aead {
     Direction direction_;
 };
 
-// ---- draft-irtf-cfrg-xchacha-03 ---------------------------------------------------------------------
+// ---- draft-irtf-cfrg-xchacha-03 ----------------------------------------------------------------
 
 inline constexpr std::size_t xnonce_bytes = 24;
 

@@ -3,10 +3,14 @@
 namespace overlay::wireguard {
 
 Device::Device(const Secret32& private_key, const DeviceOptions& options, Random& random)
-    : options_{options}, random_{random}, private_key_{PrivateKey::from_bytes(private_key.bytes())},
-      mac_checker_{private_key_.public_key()}, load_{options.load}, stamps_{options.reserved_stamps} {}
+    : options_{options},
+      random_{random},
+      private_key_{PrivateKey::from_bytes(private_key.bytes())},
+      mac_checker_{private_key_.public_key()},
+      load_{options.load},
+      stamps_{options.reserved_stamps} {}
 
-// ---- peers ------------------------------------------------------------------------------------------
+// ---- peers -------------------------------------------------------------------------------------
 
 Peer* Device::get(PeerId id) {
     if (id.slot >= rooms_.size() || rooms_[id.slot].generation != id.generation) return nullptr;
@@ -85,7 +89,8 @@ void Device::change(const PeerChange& change, Moment now, Outbox& out) {
 void Device::apply(Peer& peer, const PeerChange& change, const Turn& turn) {
     if (change.preshared_key) peer.remote.set_preshared_key(*change.preshared_key);
     if (change.endpoint) {
-        peer.path = Path{.remote = *change.endpoint, .local = {}, .interface = change.endpoint_interface};
+        peer.path =
+            Path{.remote = *change.endpoint, .local = {}, .interface = change.endpoint_interface};
     }
     if (change.allowed_ips_mode == PeerChange::AllowedIpsMode::Replace) {
         allowed_ips_.remove_owner(peer.id.slot);
@@ -97,7 +102,7 @@ void Device::apply(Peer& peer, const PeerChange& change, const Turn& turn) {
         peer.timers.set_persistent_keepalive(*change.persistent_keepalive, turn.now.monotonic);
         if (begins) send_keepalive(peer, turn);
     }
-    if (!peer.staged.empty()) send_staged(peer, turn);   // it may have an endpoint only now
+    if (!peer.staged.empty()) send_staged(peer, turn);  // it may have an endpoint only now
 }
 
 void Device::start(Moment now, Outbox& out) {
@@ -127,14 +132,14 @@ void Device::erase_keys(Peer& peer) {
     peer.keys.clear();
 }
 
-// ---- time -------------------------------------------------------------------------------------------
+// ---- time --------------------------------------------------------------------------------------
 
 Clock::time_point Device::next_deadline() const {
     return calendar_.empty() ? never : calendar_.begin()->first;
 }
 
-/// Only an earlier look moves the entry: almost every packet moves some timer away, and none of them
-/// should cost a walk through the calendar.
+/// Only an earlier look moves the entry: almost every packet moves some timer away, and none of
+/// them should cost a walk through the calendar.
 void Device::schedule(Peer& peer) {
     const Clock::time_point next = peer.timers.next_deadline();
     if (next >= peer.scheduled) return;
@@ -142,7 +147,7 @@ void Device::schedule(Peer& peer) {
     if (entry.empty()) {
         calendar_.emplace(next, peer.id.slot);
     } else {
-        entry.value() = {next, peer.id.slot};   // the node's memory serves again
+        entry.value() = {next, peer.id.slot};  // the node's memory serves again
         calendar_.insert(std::move(entry));
     }
     peer.scheduled = next;
@@ -169,7 +174,7 @@ void Device::act(Peer& peer, Timers::Action action, const Turn& turn) {
     switch (action) {
         case Timers::Action::Retry:
             turn.out.tell({Event::Kind::HandshakeRetried, peer.id});
-            if (peer.path) peer.path->local = {};   // the route, and with it our address, may be another
+            if (peer.path) peer.path->local = {};  // there may be another route by now
             begin_handshake(peer, Attempt::Again, turn);
             return;
         case Timers::Action::GiveUp:
@@ -184,9 +189,7 @@ void Device::act(Peer& peer, Timers::Action action, const Turn& turn) {
             send_keepalive(peer, turn);
             peer.timers.passive_keepalive_sent(turn.now.monotonic);
             return;
-        case Timers::Action::PersistentKeepalive:
-            send_keepalive(peer, turn);
-            return;
+        case Timers::Action::PersistentKeepalive: send_keepalive(peer, turn); return;
         case Timers::Action::EraseKeys:
             turn.out.tell({Event::Kind::KeysErased, peer.id});
             erase_keys(peer);
@@ -194,7 +197,7 @@ void Device::act(Peer& peer, Timers::Action action, const Turn& turn) {
     }
 }
 
-// ---- status -----------------------------------------------------------------------------------------
+// ---- status ------------------------------------------------------------------------------------
 
 std::vector<PeerId> Device::peers() const {
     std::vector<PeerId> out;
@@ -207,15 +210,14 @@ std::vector<PeerId> Device::peers() const {
 std::optional<PeerStatus> Device::status(PeerId id) const {
     const Peer* peer = get(id);
     if (peer == nullptr) return std::nullopt;
-    return PeerStatus{
-        .key = peer->remote.key(),
-        .path = peer->path,
-        .persistent_keepalive = peer->timers.persistent_keepalive(),
-        .has_preshared_key = !equal_in_constant_time(peer->remote.preshared_key().bytes(),
-                                                     Secret32{}.bytes()),
-        .statistics = peer->statistics,
-        .allowed_ips = allowed_ips_.of(peer->id.slot),
-        .last_received_stamp = peer->last_received_stamp};
+    return PeerStatus{.key = peer->remote.key(),
+                      .path = peer->path,
+                      .persistent_keepalive = peer->timers.persistent_keepalive(),
+                      .has_preshared_key = !equal_in_constant_time(
+                          peer->remote.preshared_key().bytes(), Secret32{}.bytes()),
+                      .statistics = peer->statistics,
+                      .allowed_ips = allowed_ips_.of(peer->id.slot),
+                      .last_received_stamp = peer->last_received_stamp};
 }
 
 }  // namespace overlay::wireguard

@@ -2,9 +2,9 @@
 // One WireGuard interface: keys, peers, sessions. Takes datagrams, packets and the time; gives back
 // verdicts. It owns no socket and no clock, and its caller owns every packet's bytes.
 //
-//   packet ──route──▶ peer ──seal──▶ Send: datagrams, in place     Hold: kept here until there is a session
-//   datagram ──receive──▶ Deliver: the packet, in place    Handled: it was for us    Drop: and why
-//   whatever else must be sent (handshakes, keepalives, held packets) ──▶ Outbox
+//   packet ──route──▶ peer ──seal──▶ Send: in place    Hold: kept until there is a session
+//   datagram ──receive──▶ Deliver: in place    Handled: it was for us    Drop: and why
+//   all else that must be sent (handshakes, keepalives, held packets) ──▶ Outbox
 //
 // One thread at a time. No call throws, logs, or allocates per data packet.
 //
@@ -12,8 +12,9 @@
 //   device_receive.cpp   datagrams in
 //   device.cpp           configuration, time, status
 //
-// Refuses to know: what is inside a packet beyond the IP version and its addresses (cutting the padding
-// off by the IP length is the caller's), names (there is no DNS in the protocol), TUN, TAP and GRE.
+// Refuses to know: what is inside a packet beyond the IP version and its addresses (cutting the
+// padding off by the IP length is the caller's), names (there is no DNS in the protocol), TUN, TAP
+// and GRE.
 
 #include "daemon/wireguard/allowed_ips.hpp"
 #include "daemon/wireguard/handshake_load.hpp"
@@ -31,40 +32,41 @@ struct PeerChange {
     enum class AllowedIpsMode : std::uint8_t { Add, Replace };
     PublicKey key;
     Action action = Action::Set;
-    std::optional<Secret32> preshared_key{};                     ///< all zero: none
+    std::optional<Secret32> preshared_key{};  ///< all zero: none
     std::optional<Endpoint> endpoint{};
     std::uint32_t endpoint_interface = 0;                        ///< of a link-local endpoint
     std::optional<std::chrono::seconds> persistent_keepalive{};  ///< 0: off; else up to 65535
     AllowedIpsMode allowed_ips_mode = AllowedIpsMode::Add;
-    std::vector<IpPrefix> allowed_ips{};                         ///< taken from whoever had them
+    std::vector<IpPrefix> allowed_ips{};  ///< taken from whoever had them
 };
 
 struct DeviceOptions {
     std::size_t mtu_bytes = 1420;                     ///< where padding ends; 0: nowhere
     std::size_t max_staged_bytes = 16 * 1024 * 1024;  ///< of all peers together
     HandshakeLoad::Limits load{};
-    Tai64n reserved_stamps{};                         ///< what Outbox::reservation() asked for last
+    Tai64n reserved_stamps{};  ///< what Outbox::reservation() asked for last
 };
 
-/// A packet that lies where its datagram will: 16 bytes of room, the packet, room for padding and tag.
+/// A packet that lies where its datagram will: 16 bytes of room, the packet, room for padding and
+/// tag.
 struct Slot {
-    MutableBytes datagram;   ///< of sealed_bytes(plaintext_bytes)
+    MutableBytes datagram;  ///< of sealed_bytes(plaintext_bytes)
     std::size_t plaintext_bytes = 0;
 };
 
 struct Sealed {
     enum class Kind : std::uint8_t { Send, Hold, Drop };
     Kind kind = Kind::Drop;
-    DropReason reason{};   ///< of Drop
-    Path to{};             ///< of Send
+    DropReason reason{};  ///< of Drop
+    Path to{};            ///< of Send
 };
 
 struct Received {
     enum class Kind : std::uint8_t { Deliver, Handled, Drop };
     Kind kind = Kind::Drop;
-    DropReason reason{};     ///< of Drop
-    PeerId peer{};           ///< of Deliver and Handled
-    MutableBytes packet{};   ///< of Deliver: inside the datagram, still padded
+    DropReason reason{};    ///< of Drop
+    PeerId peer{};          ///< of Deliver and Handled
+    MutableBytes packet{};  ///< of Deliver: inside the datagram, still padded
 };
 
 struct PeerStatus {
@@ -74,7 +76,7 @@ struct PeerStatus {
     bool has_preshared_key = false;
     PeerStatistics statistics;
     std::vector<IpPrefix> allowed_ips;
-    Tai64n last_received_stamp;   ///< one that is far ahead of the clock is worth a warning
+    Tai64n last_received_stamp;  ///< one that is far ahead of the clock is worth a warning
 };
 
 class Device {
@@ -84,16 +86,16 @@ class Device {
     Device& operator=(const Device&) = delete;
     ~Device() = default;
 
-    // ---- configuration, as deltas; sessions that a change does not touch go on -----------------------
+    // ---- configuration, as deltas; sessions that a change does not touch go on -----------------
 
     [[nodiscard]] const PublicKey& public_key() const { return private_key_.public_key(); }
     void set_private_key(const Secret32& private_key);
     void set_mtu(std::size_t bytes) { options_.mtu_bytes = bytes; }
     void change(const PeerChange& change, Moment now, Outbox& out);
-    void start(Moment now, Outbox& out);   ///< interface up: persistent keepalives begin
-    void stop();                           ///< interface down: no session and no handshake survives
+    void start(Moment now, Outbox& out);  ///< interface up: persistent keepalives begin
+    void stop();                          ///< interface down: no session and no handshake survives
 
-    // ---- packets out ---------------------------------------------------------------------------------
+    // ---- packets out ---------------------------------------------------------------------------
 
     /// The peer that the destination of an IP packet belongs to.
     [[nodiscard]] Parsed<PeerId> route(Bytes packet) const;
@@ -107,18 +109,19 @@ class Device {
     /// A handshake without a packet to send, such as after our own start.
     void initiate(PeerId peer, Moment now, Outbox& out);
 
-    // ---- datagrams in --------------------------------------------------------------------------------
+    // ---- datagrams in --------------------------------------------------------------------------
 
     /// Opens in place. `from.remote` is where answers go and, once authentic, where the peer is.
-    [[nodiscard]] Received receive(MutableBytes datagram, const Path& from, Moment now, Outbox& out);
+    [[nodiscard]] Received receive(MutableBytes datagram, const Path& from, Moment now,
+                                   Outbox& out);
 
-    // ---- time ----------------------------------------------------------------------------------------
+    // ---- time ----------------------------------------------------------------------------------
 
     /// May be early, never late; `never` when there is nothing to wait for.
     [[nodiscard]] Clock::time_point next_deadline() const;
     void on_time(Moment now, Outbox& out);
 
-    // ---- status --------------------------------------------------------------------------------------
+    // ---- status --------------------------------------------------------------------------------
 
     [[nodiscard]] std::optional<PeerId> find(const PublicKey& key) const;
     [[nodiscard]] std::optional<PeerStatus> status(PeerId peer) const;
@@ -155,7 +158,9 @@ class Device {
 
     // device_send.cpp
     enum class Attempt : std::uint8_t { First, Again };
-    [[nodiscard]] bool can_send_to(const Peer& peer) const { return running_ && peer.path.has_value(); }
+    [[nodiscard]] bool can_send_to(const Peer& peer) const {
+        return running_ && peer.path.has_value();
+    }
     void seal_one(Keypair& key, std::uint64_t counter, const Slot& slot);
     [[nodiscard]] Sealed drop_packets(DropReason reason, std::size_t packets);
     void after_sending(Peer& peer, std::size_t bytes, const Turn& turn);
@@ -190,7 +195,7 @@ class Device {
     RateLimiter rate_limiter_;
     HandshakeLoad load_;
     TimestampSource stamps_;
-    IndexTable indices_;   // before the peers, whose sessions give their indices back
+    IndexTable indices_;  // before the peers, whose sessions give their indices back
     AllowedIps allowed_ips_;
     struct PeerRoom {
         std::unique_ptr<Peer> peer;

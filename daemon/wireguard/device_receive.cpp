@@ -1,10 +1,11 @@
 // Datagrams in.
 //
-//   type and length ─▶ 1, 2: mac1 ─▶ load? mac2, rate ─▶ handshake ─▶ answer, or a session and what waited
-//                    ─▶ 3: our last message's mac1 opens the cookie
-//                    ─▶ 4: session by index ─▶ age ─▶ AEAD ─▶ replay ─▶ inner source ─▶ Deliver
+//   type, length ─▶ 1, 2: mac1 ─▶ load? mac2, rate ─▶ handshake ─▶ answer, or a session begins
+//                ─▶ 3: our last message's mac1 opens the cookie
+//                ─▶ 4: session by index ─▶ age ─▶ AEAD ─▶ replay ─▶ inner source ─▶ Deliver
 //
-// Until a message has authenticated, nothing of ours changes and at most a cookie of 64 bytes goes back.
+// Until a message has authenticated, nothing of ours changes and at most a cookie of 64 bytes goes
+// back.
 //
 // Source: Linux drivers/net/wireguard/receive.c.
 
@@ -14,7 +15,7 @@ namespace overlay::wireguard {
 
 namespace {
 
-constexpr std::chrono::milliseconds initiation_interval{20};   ///< 50 a second from one peer
+constexpr std::chrono::milliseconds initiation_interval{20};  ///< 50 a second from one peer
 
 /// Where source addresses lie (RFC 791 §3.1, RFC 8200 §3).
 struct Source {
@@ -32,7 +33,8 @@ Received Device::receive(MutableBytes datagram, const Path& from, Moment now, Ou
     if (*type == MessageType::Data) return on_data(arrival, turn);
     if (*type == MessageType::CookieReply) return on_cookie_reply(arrival, turn);
     if (const auto reason = check_macs(arrival, turn)) return dropped_for(*reason);
-    return *type == MessageType::Initiation ? on_initiation(arrival, turn) : on_response(arrival, turn);
+    return *type == MessageType::Initiation ? on_initiation(arrival, turn)
+                                            : on_response(arrival, turn);
 }
 
 Received Device::dropped_for(DropReason reason) {
@@ -50,7 +52,7 @@ void Device::authentic(Peer& peer, const Path& from, const Turn& turn) {
     peer.timers.authenticated_received(turn.now.monotonic);
 }
 
-// ---- handshakes -------------------------------------------------------------------------------------
+// ---- handshakes --------------------------------------------------------------------------------
 
 std::optional<DropReason> Device::check_macs(const Arrival& arrival, const Turn& turn) {
     const Clock::time_point now = turn.now.monotonic;
@@ -79,7 +81,8 @@ Received Device::on_initiation(const Arrival& arrival, const Turn& turn) {
     if (*stamp <= peer.last_received_stamp) return dropped_for(DropReason::OldTimestamp);
     const Clock::time_point now = turn.now.monotonic;
     const auto& last = peer.last_initiation_accepted;
-    if (last && now < *last + initiation_interval) return dropped_for(DropReason::TooManyInitiations);
+    if (last && now < *last + initiation_interval)
+        return dropped_for(DropReason::TooManyInitiations);
     peer.last_received_stamp = *stamp;
     peer.last_initiation_accepted = now;
 
@@ -101,9 +104,9 @@ bool Device::respond(Peer& peer, ReceivedInitiation& initiation, const Turn& tur
         return false;
     }
     peer.macs.write(message, now);
-    // Our own initiation, if one is out, stays open: when both ends call at once, each answers the other,
-    // and the answers make two sessions of which both ends can read both. (The kernel has room for one
-    // handshake per peer, drops the answer, and calls again after 5 s.)
+    // Our own initiation, if one is out, stays open: when both ends call at once, each answers the
+    // other, and the answers make two sessions of which both ends can read both. (The kernel has
+    // room for one handshake per peer, drops the answer, and calls again after 5 s.)
     peer.keys.add(std::make_unique<Keypair>(
         *keys, Keypair::Role::Responder,
         Keypair::Names{.ours = std::move(index), .theirs = initiation.sender()}, now));
@@ -127,16 +130,17 @@ Received Device::on_response(const Arrival& arrival, const Turn& turn) {
     if (!keys) return dropped_for(DropReason::Handshake);
 
     const Clock::time_point now = turn.now.monotonic;
-    peer.keys.add(std::make_unique<Keypair>(*keys, Keypair::Role::Initiator,
-                                            Keypair::Names{.ours = std::move(peer.outstanding->index),
-                                                           .theirs = sender_of(arrival.datagram)},
-                                            now));
+    peer.keys.add(
+        std::make_unique<Keypair>(*keys, Keypair::Role::Initiator,
+                                  Keypair::Names{.ours = std::move(peer.outstanding->index),
+                                                 .theirs = sender_of(arrival.datagram)},
+                                  now));
     peer.outstanding.reset();
     session_begun(peer, turn);
     peer.timers.session_derived(now);
     authentic(peer, arrival.from, turn);
     peer.statistics.received_bytes += arrival.datagram.size();
-    send_keepalive(peer, turn);   // or what waited: either tells the responder that it may send
+    send_keepalive(peer, turn);  // or what waited: either tells the responder that it may send
     schedule(peer);
     return Received{.kind = Received::Kind::Handled, .peer = peer.id};
 }
@@ -157,7 +161,7 @@ Received Device::on_cookie_reply(const Arrival& arrival, const Turn& turn) {
     return Received{.kind = Received::Kind::Handled, .peer = peer.id};
 }
 
-// ---- data -------------------------------------------------------------------------------------------
+// ---- data --------------------------------------------------------------------------------------
 
 Received Device::on_data(const Arrival& arrival, const Turn& turn) {
     const std::uint32_t receiver = receiver_of(arrival.datagram, MessageType::Data);
@@ -165,7 +169,7 @@ Received Device::on_data(const Arrival& arrival, const Turn& turn) {
     if (!owner) return dropped_for(DropReason::UnknownIndex);
     Peer& peer = *rooms_[*owner].peer;
     Keypair* key = peer.keys.find(receiver);
-    if (key == nullptr) return dropped_for(DropReason::UnknownIndex);   // of a handshake
+    if (key == nullptr) return dropped_for(DropReason::UnknownIndex);  // of a handshake
 
     const Clock::time_point now = turn.now.monotonic;
     const std::size_t size_bytes = arrival.datagram.size();
@@ -177,8 +181,8 @@ Received Device::on_data(const Arrival& arrival, const Turn& turn) {
         session_begun(peer, turn);
         send_staged(peer, turn);
     }
-    if (key->role() == Keypair::Role::Initiator && key->is_older_than(rekey_on_receive_after, now) &&
-        peer.timers.take_last_minute_rekey()) {
+    if (key->role() == Keypair::Role::Initiator &&
+        key->is_older_than(rekey_on_receive_after, now) && peer.timers.take_last_minute_rekey()) {
         begin_handshake(peer, Attempt::First, turn);
     }
     if (!packet->empty()) peer.timers.data_received(now);

@@ -102,7 +102,7 @@ void Device::after_sending(Peer& peer, std::size_t bytes, const Turn& turn) {
     if (is_old || key.sent() > rekey_after_messages) begin_handshake(peer, Attempt::First, turn);
 }
 
-// ---- what waits for a session -----------------------------------------------------------------------
+// ---- what waits for a session ------------------------------------------------------------------
 
 void Device::hold(Peer& peer, Bytes packet) {
     if (staged_bytes_ + packet.size() > options_.max_staged_bytes) {
@@ -141,12 +141,12 @@ void Device::drop_staged(Peer& peer, DropReason reason) {
     count(reason, peer.staged.take_all().size());
 }
 
-// ---- what we begin ----------------------------------------------------------------------------------
+// ---- what we begin -----------------------------------------------------------------------------
 
 void Device::send_keepalive(Peer& peer, const Turn& turn) {
     if (!can_send_to(peer)) return;
     if (!peer.staged.empty()) {
-        send_staged(peer, turn);   // says "alive" as well
+        send_staged(peer, turn);  // says "alive" as well
         return;
     }
     Keypair* key = peer.keys.current();
@@ -177,7 +177,7 @@ void Device::begin_handshake(Peer& peer, Attempt attempt, const Turn& turn) {
 }
 
 void Device::send_initiation(Peer& peer, const Turn& turn) {
-    if (!peer.remote.static_static()) {   // a key of low order: there never will be a session
+    if (!peer.remote.static_static()) {  // a key of low order: there never will be a session
         drop_staged(peer, DropReason::Handshake);
         return;
     }
@@ -185,10 +185,9 @@ void Device::send_initiation(Peer& peer, const Turn& turn) {
     const Tai64n stamp = stamps_.next(turn.now.wall, peer.last_sent_stamp);
     if (const auto reservation = stamps_.take_reservation()) turn.out.persist(*reservation);
     const MutableBytes message = turn.out.add(*peer.path, initiation::size_bytes);
-    std::optional<Initiation> initiation =
-        Initiation::create(private_key_, peer.remote, random_,
-                           {.sender = index.value(), .timestamp = stamp}, message);
-    OVERLAY_ASSERT(initiation);   // the one cause of failure is ruled out above
+    std::optional<Initiation> initiation = Initiation::create(
+        private_key_, peer.remote, random_, {.sender = index.value(), .timestamp = stamp}, message);
+    OVERLAY_ASSERT(initiation);  // the one cause of failure is ruled out above
     peer.macs.write(message, turn.now.monotonic);
     peer.last_sent_stamp = stamp;
     peer.outstanding.emplace(std::move(index), std::move(*initiation));

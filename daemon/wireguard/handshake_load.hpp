@@ -1,8 +1,8 @@
 #pragma once
-// Whether handshakes come faster than we care to compute them. Since each is answered at once, there is
-// no queue to look at as in the kernel; this is the length of the queue that there would be if
-// `per_second` were computed, and load means the same as there: an eighth of 4096 waiting, and one
-// second after it.
+// Whether handshakes come faster than we care to compute them. Since each is answered at once,
+// there is no queue to look at as in the kernel; this is the length of the queue that there would
+// be if `per_second` were computed, and load means the same as there: an eighth of 4096 waiting,
+// and one second after it.
 //
 // Source: Linux drivers/net/wireguard/receive.c (wg_receive_handshake_packet).
 
@@ -16,10 +16,10 @@ namespace overlay::wireguard {
 class HandshakeLoad {
   public:
     struct Limits {
-        /// Two X25519 products each before the sender is known, four in all: about 0.2 ms; so at most a
-        /// fifth of a core goes into handshakes of strangers.
+        /// Two X25519 products each before the sender is known, four in all: about 0.2 ms; so at
+        /// most a fifth of a core goes into handshakes of strangers.
         double per_second = 1000;
-        double waiting = 512;   ///< 0: always under load
+        double waiting = 512;  ///< 0: always under load
     };
     HandshakeLoad() = default;
     explicit HandshakeLoad(Limits limits) : limits_{limits} {}

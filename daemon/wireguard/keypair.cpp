@@ -32,8 +32,9 @@ void KeypairSlots::add(std::unique_ptr<Keypair> fresh) {
         previous_.reset();
         return;
     }
-    // The answer that we hold proves that the peer has the keys too: nothing to wait for. One that was
-    // waiting stays readable, since the peer may have chosen that one (both called at the same time).
+    // The answer that we hold proves that the peer has the keys too: nothing to wait for. One that
+    // was waiting stays readable, since the peer may have chosen that one (both called at the same
+    // time).
     previous_ = next_ ? std::move(next_) : std::move(current_);
     current_ = std::move(fresh);
 }

@@ -1,6 +1,6 @@
 #pragma once
-// A session: one key to send with, one to receive with, and how much of each is used up. A peer has up
-// to three of them, because the two ends never change over at the same instant:
+// A session: one key to send with, one to receive with, and how much of each is used up. A peer has
+// up to three of them, because the two ends never change over at the same instant:
 //
 //   next      we answered a handshake, and have not yet seen that our answer arrived: receive only
 //   current   the one we send with
@@ -26,8 +26,11 @@ class Keypair {
         std::uint32_t theirs = 0;
     };
     Keypair(const SessionKeys& keys, Role role, Names names, Clock::time_point born)
-        : sealer_{keys.send, Aead::Direction::Seal}, opener_{keys.receive, Aead::Direction::Open},
-          role_{role}, names_{std::move(names)}, born_{born} {}
+        : sealer_{keys.send, Aead::Direction::Seal},
+          opener_{keys.receive, Aead::Direction::Open},
+          role_{role},
+          names_{std::move(names)},
+          born_{born} {}
 
     [[nodiscard]] Role role() const { return role_; }
     [[nodiscard]] std::uint32_t our_index() const { return names_.ours.value(); }
@@ -37,15 +40,19 @@ class Keypair {
         return now >= born_ + age;
     }
 
-    /// The first of `count` counters to send under; nullopt when the session must not send any more.
+    /// The first of `count` counters to send under; nullopt when the session must not send any
+    /// more.
     [[nodiscard]] std::optional<std::uint64_t> reserve(std::size_t count, Clock::time_point now);
-    void seal(std::uint64_t counter, MutableBytes text_and_tag) { sealer_.seal(counter, {}, text_and_tag); }
+    void seal(std::uint64_t counter, MutableBytes text_and_tag) {
+        sealer_.seal(counter, {}, text_and_tag);
+    }
     void stop_sending() { may_send_ = false; }
     [[nodiscard]] bool may_send(Clock::time_point now) const {
         return may_send_ && !is_older_than(reject_after_time, now) && sent_ < reject_after_messages;
     }
 
-    /// Of a data message to this session: opens in place. The plaintext, padded, or why there is none.
+    /// Of a data message to this session: opens in place. The plaintext, padded, or why there is
+    /// none.
     [[nodiscard]] Parsed<MutableBytes> open(MutableBytes datagram, Clock::time_point now);
 
     /// For tests of the edge: as if so many messages had been sent.
@@ -69,8 +76,8 @@ class KeypairSlots {
     [[nodiscard]] Keypair* find(std::uint32_t our_index);
 
     void add(std::unique_ptr<Keypair> fresh);
-    /// After an authentic message under `used`: true when that made it the current one, which is when
-    /// the responder may start sending under it.
+    /// After an authentic message under `used`: true when that made it the current one, which is
+    /// when the responder may start sending under it.
     [[nodiscard]] bool confirm(const Keypair& used);
     /// What was agreed under a former key of ours may end as it is received, but sends no more.
     void stop_sending();

@@ -1,7 +1,7 @@
 #pragma once
 // The four datagrams of WireGuard: where each field lies and how long each message is. Integers are
-// little-endian, unlike anywhere else in this project. What the fields mean is noise.hpp's, cookie.hpp's
-// and device.hpp's business.
+// little-endian, unlike anywhere else in this project. What the fields mean is noise.hpp's,
+// cookie.hpp's and device.hpp's business.
 //
 // Sources: WireGuard whitepaper §5.4.2-5.4.7; Linux drivers/net/wireguard/messages.h.
 
@@ -18,7 +18,9 @@ enum class MessageType : std::uint8_t { Initiation = 1, Response = 2, CookieRepl
 struct Field {
     std::size_t at;
     std::size_t size_bytes;
-    [[nodiscard]] constexpr Bytes in(Bytes message) const { return message.subspan(at, size_bytes); }
+    [[nodiscard]] constexpr Bytes in(Bytes message) const {
+        return message.subspan(at, size_bytes);
+    }
     [[nodiscard]] constexpr MutableBytes in(MutableBytes message) const {
         return message.subspan(at, size_bytes);
     }
@@ -50,7 +52,7 @@ inline constexpr std::size_t size_bytes = 64;
 namespace data {
 inline constexpr Field counter{8, 8};
 inline constexpr std::size_t header_bytes = 16;
-inline constexpr std::size_t overhead_bytes = 32;   ///< header and tag: also the size of a keepalive
+inline constexpr std::size_t overhead_bytes = 32;  ///< header and tag: a keepalive's size
 }  // namespace data
 
 [[nodiscard]] constexpr std::uint32_t load32_le(Bytes bytes, std::size_t at) {
@@ -73,10 +75,18 @@ constexpr void store64_le(MutableBytes bytes, std::size_t at, std::uint64_t valu
     if (datagram.size() < 4) return drop(DropReason::NotWireGuard);
     const std::size_t size = datagram.size();
     switch (load32_le(datagram, 0)) {
-        case 1: if (size == initiation::size_bytes) return MessageType::Initiation; break;
-        case 2: if (size == response::size_bytes) return MessageType::Response; break;
-        case 3: if (size == cookie_reply::size_bytes) return MessageType::CookieReply; break;
-        case 4: if (size >= data::overhead_bytes) return MessageType::Data; break;
+        case 1:
+            if (size == initiation::size_bytes) return MessageType::Initiation;
+            break;
+        case 2:
+            if (size == response::size_bytes) return MessageType::Response;
+            break;
+        case 3:
+            if (size == cookie_reply::size_bytes) return MessageType::CookieReply;
+            break;
+        case 4:
+            if (size >= data::overhead_bytes) return MessageType::Data;
+            break;
         default: break;
     }
     return drop(DropReason::NotWireGuard);
@@ -107,9 +117,9 @@ struct MacFields {
     std::size_t message_bytes_;
 };
 
-/// Of a packet before sealing: up to a multiple of 16, which hides its length a little, but never above
-/// the device's MTU, which the path was measured for. A packet above the MTU, as a GSO frame is, is padded
-/// like its last segment (Linux drivers/net/wireguard/send.c, calculate_skb_padding).
+/// Of a packet before sealing: up to a multiple of 16, which hides its length a little, but never
+/// above the device's MTU, which the path was measured for. A packet above the MTU, as a GSO frame
+/// is, is padded like its last segment (Linux drivers/net/wireguard/send.c, calculate_skb_padding).
 /// `mtu_bytes`: 0 when there is none.
 [[nodiscard]] constexpr std::size_t padded_bytes(std::size_t packet_bytes, std::size_t mtu_bytes) {
     const auto rounded = [](std::size_t bytes) { return (bytes + 15) / 16 * 16; };

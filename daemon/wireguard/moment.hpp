@@ -5,9 +5,10 @@
 
 namespace overlay::wireguard {
 
-using Clock = std::chrono::steady_clock;       ///< of timers and ages; best fed from CLOCK_BOOTTIME,
-                                               ///< since keys must expire while a laptop sleeps
-using WallClock = std::chrono::system_clock;   ///< of TAI64N and of what a person reads
+/// Of timers and ages. Best fed from CLOCK_BOOTTIME: keys must expire while a laptop sleeps.
+using Clock = std::chrono::steady_clock;
+/// Of TAI64N, and of what a person reads.
+using WallClock = std::chrono::system_clock;
 
 struct Moment {
     Clock::time_point monotonic;

@@ -13,7 +13,7 @@ PublicKey key_in(Bytes bytes) { return PublicKey::from_bytes(bytes.data()); }
 RemoteIdentity::RemoteIdentity(const PrivateKey& ours, const PublicKey& theirs)
     : key_{theirs}, static_static_{ours.agree(theirs)} {}
 
-// ---- what both ends do to the transcript ------------------------------------------------------------
+// ---- what both ends do to the transcript -------------------------------------------------------
 
 Transcript Transcript::begin(const PublicKey& responder) {
     const Hash construction = hash({ascii("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s")});
@@ -44,7 +44,7 @@ void Transcript::seal(const Secret32& key, Bytes text, MutableBytes out) {
 }
 
 bool Transcript::open(const Secret32& key, Bytes sealed, MutableBytes text) {
-    std::array<std::byte, 48> work{};   // the largest sealed field: a static key
+    std::array<std::byte, 48> work{};  // the largest sealed field: a static key
     const MutableBytes in_place = MutableBytes{work}.first(sealed.size());
     std::copy(sealed.begin(), sealed.end(), in_place.begin());
     if (!Aead{key, Aead::Direction::Open}.open(0, running_hash, in_place)) return false;
@@ -73,7 +73,7 @@ Secret32 mix_preshared_key(Transcript& transcript, const Secret32& preshared_key
 
 }  // namespace
 
-// ---- initiator --------------------------------------------------------------------------------------
+// ---- initiator ---------------------------------------------------------------------------------
 
 std::optional<Initiation> Initiation::create(const PrivateKey& ours, const RemoteIdentity& peer,
                                              Random& random, const Fields& fields,
@@ -91,10 +91,12 @@ std::optional<Initiation> Initiation::create(const PrivateKey& ours, const Remot
     const std::optional<Secret32> shared = ephemeral.agree(peer.key());
     if (!shared) return std::nullopt;
     const Secret32 static_field_key = transcript.mix_key(*shared);
-    transcript.seal(static_field_key, bytes_of(ours.public_key()), initiation::sealed_static.in(message));
+    transcript.seal(static_field_key, bytes_of(ours.public_key()),
+                    initiation::sealed_static.in(message));
 
     const Secret32 timestamp_key = transcript.mix_key(*peer.static_static());
-    transcript.seal(timestamp_key, fields.timestamp.bytes(), initiation::sealed_timestamp.in(message));
+    transcript.seal(timestamp_key, fields.timestamp.bytes(),
+                    initiation::sealed_timestamp.in(message));
     return Initiation{std::move(ephemeral), std::move(transcript)};
 }
 
@@ -116,9 +118,10 @@ std::optional<SessionKeys> Initiation::consume_response(const PrivateKey& ours,
     return transcript.split();
 }
 
-// ---- responder --------------------------------------------------------------------------------------
+// ---- responder ---------------------------------------------------------------------------------
 
-std::optional<ReceivedInitiation> ReceivedInitiation::reveal(const PrivateKey& ours, Bytes message) {
+std::optional<ReceivedInitiation> ReceivedInitiation::reveal(const PrivateKey& ours,
+                                                             Bytes message) {
     ReceivedInitiation out;
     out.transcript_ = Transcript::begin(ours.public_key());
     out.sender_ = sender_of(message);
@@ -129,7 +132,8 @@ std::optional<ReceivedInitiation> ReceivedInitiation::reveal(const PrivateKey& o
     if (!shared) return std::nullopt;
     const Secret32 key = out.transcript_.mix_key(*shared);
     std::array<std::byte, 32> initiator{};
-    if (!out.transcript_.open(key, initiation::sealed_static.in(message), initiator)) return std::nullopt;
+    if (!out.transcript_.open(key, initiation::sealed_static.in(message), initiator))
+        return std::nullopt;
     out.initiator_ = key_in(initiator);
     std::ranges::copy(initiation::sealed_timestamp.in(message), out.sealed_timestamp_.begin());
     return out;

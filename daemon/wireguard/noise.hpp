@@ -1,14 +1,15 @@
 #pragma once
-// The handshake, Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s: one datagram there, one back, and both ends have
-// a pair of session keys.
+// The handshake, Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s: one datagram there, one back, and both ends
+// have a pair of session keys.
 //
 //   initiator   Initiation::create ──148 bytes──▶ ReceivedInitiation::reveal   responder
 //                                                   authenticate (who is it, how old)
 //   consume_response ◀──────────────92 bytes─────── respond
 //
-// The responder answers at once, so it keeps nothing between the two; the initiator keeps an Initiation.
-// A message that fails leaves no trace: strangers can send any, and one of them must not end a handshake.
-// The two MACs at the end of each message are cookie.hpp's, indices and replay of stamps device.hpp's.
+// The responder answers at once, so it keeps nothing between the two; the initiator keeps an
+// Initiation. A message that fails leaves no trace: strangers can send any, and one of them must
+// not end a handshake. The two MACs at the end of each message are cookie.hpp's, indices and replay
+// of stamps device.hpp's.
 //
 // Sources: WireGuard whitepaper §5.4.2, §5.4.3; Noise protocol framework, revision 34.
 
@@ -21,7 +22,7 @@ namespace overlay::wireguard {
 class RemoteIdentity {
   public:
     RemoteIdentity(const PrivateKey& ours, const PublicKey& theirs);
-    void set_preshared_key(const Secret32& key) { preshared_key_ = key; }   ///< all zero: none
+    void set_preshared_key(const Secret32& key) { preshared_key_ = key; }  ///< all zero: none
     void set_our_key(const PrivateKey& ours) { static_static_ = ours.agree(key_); }
 
     [[nodiscard]] const PublicKey& key() const { return key_; }
@@ -48,10 +49,10 @@ struct Transcript {
     static Transcript begin(const PublicKey& responder);
     void mix_hash(Bytes bytes);
     void mix_ephemeral(Bytes public_key);
-    [[nodiscard]] Secret32 mix_key(const Secret32& shared);   ///< the key for the next field
+    [[nodiscard]] Secret32 mix_key(const Secret32& shared);  ///< the key for the next field
     void seal(const Secret32& key, Bytes text, MutableBytes out);
     [[nodiscard]] bool open(const Secret32& key, Bytes sealed, MutableBytes text);
-    [[nodiscard]] SessionKeys split() const;   ///< as the initiator names them
+    [[nodiscard]] SessionKeys split() const;  ///< as the initiator names them
 };
 
 /// The initiator's side between its message and the answer.
@@ -63,8 +64,9 @@ class Initiation {
     };
     /// Fills all of `message` but the MACs. nullopt for a peer whose key is of low order.
     [[nodiscard]] static std::optional<Initiation> create(const PrivateKey& ours,
-                                                          const RemoteIdentity& peer, Random& random,
-                                                          const Fields& fields, MutableBytes message);
+                                                          const RemoteIdentity& peer,
+                                                          Random& random, const Fields& fields,
+                                                          MutableBytes message);
     /// nullopt for a response that does not authenticate; a later one still can.
     [[nodiscard]] std::optional<SessionKeys> consume_response(const PrivateKey& ours,
                                                               const RemoteIdentity& peer,
@@ -81,11 +83,13 @@ class Initiation {
 class ReceivedInitiation {
   public:
     /// Opens the sender's static key. Anybody who knows our public key can have written it.
-    [[nodiscard]] static std::optional<ReceivedInitiation> reveal(const PrivateKey& ours, Bytes message);
+    [[nodiscard]] static std::optional<ReceivedInitiation> reveal(const PrivateKey& ours,
+                                                                  Bytes message);
     [[nodiscard]] const PublicKey& initiator() const { return initiator_; }
-    [[nodiscard]] std::uint32_t sender() const { return sender_; }   ///< the initiator's index
+    [[nodiscard]] std::uint32_t sender() const { return sender_; }  ///< the initiator's index
 
-    /// Only the owner of initiator()'s key can have written what this opens; a replay opens as well.
+    /// Only the owner of initiator()'s key can have written what this opens; a replay opens as
+    /// well.
     [[nodiscard]] std::optional<Tai64n> authenticate(const RemoteIdentity& peer);
 
     /// Fills all of `message` but the MACs, as `sender`. Once, and after authenticate().

@@ -1,7 +1,7 @@
 #pragma once
 // What the core wants done beside the packet in hand: datagrams to send, a number to write to disk
-// first, and news for a log or a status. The caller owns it, empties it after every call, and gives it
-// again: its memory is used over and over.
+// first, and news for a log or a status. The caller owns it, empties it after every call, and gives
+// it again: its memory is used over and over.
 
 #include "daemon/wireguard/path.hpp"
 #include "daemon/wireguard/tai64n.hpp"
@@ -19,10 +19,10 @@ struct PeerId {
 
 struct Event {
     enum class Kind : std::uint8_t {
-        SessionBegun,       ///< a handshake is complete, the first or a later one
-        HandshakeRetried,   ///< no answer within 5 s: time to resolve the peer's name again
-        HandshakeGivenUp,   ///< no answer within 90 s; what waited for it is dropped
-        Moved,              ///< an authentic datagram came from another address
+        SessionBegun,      ///< a handshake is complete, the first or a later one
+        HandshakeRetried,  ///< no answer within 5 s: time to resolve the peer's name again
+        HandshakeGivenUp,  ///< no answer within 90 s; what waited for it is dropped
+        Moved,             ///< an authentic datagram came from another address
         KeysErased,
     };
     Kind kind;

@@ -1,6 +1,6 @@
 #pragma once
-// How a peer is reached: its address as the last authentic datagram had it, and our own address that
-// it came to, since an answer from another address of ours would not pass the NATs between.
+// How a peer is reached: its address as the last authentic datagram had it, and our own address
+// that it came to, since an answer from another address of ours would not pass the NATs between.
 
 #include "topology/values.hpp"
 
@@ -8,8 +8,8 @@ namespace overlay::wireguard {
 
 struct Path {
     Endpoint remote;
-    IpAddress local;               ///< unspecified: the kernel chooses
-    std::uint32_t interface = 0;   ///< index; 0: the kernel chooses. A link-local remote needs it.
+    IpAddress local;              ///< unspecified: the kernel chooses
+    std::uint32_t interface = 0;  ///< index; 0: the kernel chooses. A link-local remote needs it.
     friend bool operator==(const Path&, const Path&) = default;
 };
 

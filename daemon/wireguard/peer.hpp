@@ -1,6 +1,6 @@
 #pragma once
-// All that the device knows of one peer. What happens to it is decided in device*.cpp; an idle peer has
-// no session and no handshake, and costs well under a kilobyte.
+// All that the device knows of one peer. What happens to it is decided in device*.cpp; an idle peer
+// has no session and no handshake, and costs well under a kilobyte.
 
 #include "daemon/wireguard/cookie.hpp"
 #include "daemon/wireguard/keypair.hpp"
@@ -10,7 +10,8 @@
 
 namespace overlay::wireguard {
 
-/// As `wg show` counts: UDP payload bytes of authentic datagrams, handshakes and keepalives included.
+/// As `wg show` counts: UDP payload bytes of authentic datagrams, handshakes and keepalives
+/// included.
 struct PeerStatistics {
     std::uint64_t received_bytes = 0;
     std::uint64_t sent_bytes = 0;
@@ -41,9 +42,9 @@ struct Peer {
     PeerStatistics statistics;
     Tai64n last_sent_stamp;
     Tai64n last_received_stamp;
-    std::optional<Clock::time_point> last_handshake_sent;       ///< initiation or response
+    std::optional<Clock::time_point> last_handshake_sent;  ///< initiation or response
     std::optional<Clock::time_point> last_initiation_accepted;
-    Clock::time_point scheduled = never;   ///< where the device's calendar has this peer
+    Clock::time_point scheduled = never;  ///< where the device's calendar has this peer
 };
 
 }  // namespace overlay::wireguard

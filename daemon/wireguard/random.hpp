@@ -1,6 +1,6 @@
 #pragma once
-// Where unpredictable bytes come from. Virtual because there are two bodies at run time: the machine's
-// generator, and in tests and fuzzers a seeded one that makes a run repeatable.
+// Where unpredictable bytes come from. Virtual because there are two bodies at run time: the
+// machine's generator, and in tests and fuzzers a seeded one that makes a run repeatable.
 
 #include "daemon/wire/bytes.hpp"
 

@@ -28,7 +28,7 @@ bool RateLimiter::allow(const IpAddress& source, Clock::time_point now, Random& 
             entry = &each;
             break;
         }
-        if (each.full_at <= now) entry = &each;   // a full bucket is as good as no entry
+        if (each.full_at <= now) entry = &each;  // a full bucket is as good as no entry
     }
     if (entry == nullptr) return false;
     if (entry->source != number) *entry = Entry{.source = number};

@@ -6,7 +6,7 @@ namespace overlay::wireguard {
 
 bool ReplayWindow::accept(std::uint64_t counter) {
     if (counter >= reject_after_messages) return false;
-    if (counter + size < ahead_) return false;   // cannot wrap: the limit leaves 2^13 above it
+    if (counter + size < ahead_) return false;  // cannot wrap: the limit leaves 2^13 above it
 
     const std::uint64_t word = counter / 64;
     if (counter >= ahead_) {

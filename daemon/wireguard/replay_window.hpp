@@ -1,6 +1,6 @@
 #pragma once
-// Which counters of a session were seen: a bit each for the youngest 8192, in a ring of words that is
-// cleared as it turns, so that moving ahead by any distance costs at most one turn (RFC 6479).
+// Which counters of a session were seen: a bit each for the youngest 8192, in a ring of words that
+// is cleared as it turns, so that moving ahead by any distance costs at most one turn (RFC 6479).
 // One word of the ring is always being entered, so 8128 counters are told apart, as in the kernel.
 
 #include <array>

@@ -14,7 +14,7 @@ void cleanse(wire::MutableBytes bytes);
 template <std::size_t Size>
 class Secret {
   public:
-    Secret() = default;   ///< all zero
+    Secret() = default;  ///< all zero
     explicit Secret(wire::Bytes bytes) { std::copy_n(bytes.begin(), Size, bytes_.begin()); }
     Secret(const Secret&) = default;
     Secret& operator=(const Secret&) = default;

@@ -1,7 +1,7 @@
 #pragma once
-// The 32-bit numbers by which a peer names our sessions and handshakes: random, so that nobody who sees
-// one learns how many there are, and each owned by exactly one handshake or key pair, which returns it
-// when it dies.
+// The 32-bit numbers by which a peer names our sessions and handshakes: random, so that nobody who
+// sees one learns how many there are, and each owned by exactly one handshake or key pair, which
+// returns it when it dies.
 
 #include "daemon/wireguard/random.hpp"
 #include "topology/result.hpp"

@@ -9,8 +9,8 @@ namespace overlay::wireguard {
 
 class StagedQueue {
   public:
-    static constexpr std::size_t max_packets = 128;           ///< the kernel's MAX_STAGED_PACKETS
-    static constexpr std::size_t max_bytes = 256 * 1024;      ///< and what 128 full packets need
+    static constexpr std::size_t max_packets = 128;       ///< the kernel's MAX_STAGED_PACKETS
+    static constexpr std::size_t max_bytes = 256 * 1024;  ///< and what 128 full packets need
 
     /// How many older packets had to go, or the packet itself where it alone is too large.
     [[nodiscard]] std::size_t push(wire::Bytes packet);

@@ -29,10 +29,11 @@ std::array<std::byte, Tai64n::size_bytes> Tai64n::bytes() const {
 }
 
 Tai64n Tai64n::of(WallClock::time_point wall) {
-    const auto since = std::max(std::chrono::nanoseconds{0},
-                                std::chrono::nanoseconds{wall.time_since_epoch()});
+    const auto since =
+        std::max(std::chrono::nanoseconds{0}, std::chrono::nanoseconds{wall.time_since_epoch()});
     const auto all = static_cast<std::uint64_t>(since.count());
-    return {.seconds = epoch + all / billion, .nanoseconds = static_cast<std::uint32_t>(all % billion)};
+    return {.seconds = epoch + all / billion,
+            .nanoseconds = static_cast<std::uint32_t>(all % billion)};
 }
 
 Tai64n Tai64n::plus(std::chrono::nanoseconds step) const {

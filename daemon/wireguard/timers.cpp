@@ -74,7 +74,7 @@ std::optional<Timers::Action> Timers::take_due(Clock::time_point now) {
     if (take_if_due(begin_, now)) return Action::BeginHandshake;
     if (take_if_due(keepalive_, now)) return Action::Keepalive;
     if (take_if_due(persistent_, now)) {
-        rearm_persistent(now);   // sending does that too, but there may be no session to send under
+        rearm_persistent(now);  // sending does that too, but there may be no session to send under
         return Action::PersistentKeepalive;
     }
     if (take_if_due(erase_keys_, now)) return Action::EraseKeys;

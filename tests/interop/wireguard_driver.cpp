@@ -1,11 +1,11 @@
-// One stock WireGuard peer on the other side, the protocol core on this: a UDP socket, a clock and a
-// machine that answers pings, and nothing else. tests/interop/wireguard_go.py drives it.
+// One stock WireGuard peer on the other side, the protocol core on this: a UDP socket, a clock and
+// a machine that answers pings, and nothing else. tests/interop/wireguard_go.py drives it.
 //
 //   wireguard_driver PRIVATE_KEY PEER_PUBLIC_KEY PSK|- PORT PEER_PORT answer|call|load SECONDS
 //
-// We are 10.9.0.2 and fd09::2, the peer 10.9.0.1 and fd09::1, the outer network is the loopback device.
-// "answer" waits for pings, "call" sends one every 100 ms, "load" answers, asking for cookies. At the end
-// one line of JSON tells what happened.
+// We are 10.9.0.2 and fd09::2, the peer 10.9.0.1 and fd09::1, the outer network is the loopback
+// device. "answer" waits for pings, "call" sends one every 100 ms, "load" answers, asking for
+// cookies. At the end one line of JSON tells what happened.
 
 #include "daemon/wire/checksum.hpp"
 #include "daemon/wireguard/device.hpp"
@@ -50,7 +50,8 @@ std::vector<std::byte> ping(std::uint16_t sequence) {
 /// Source and destination change places, and a request becomes a reply.
 bool turn_around(MutableBytes packet) {
     const bool is_ipv4 = wire::load8(packet, 0) >> 4 == 4;
-    const std::size_t addresses = is_ipv4 ? 12 : 8, size = is_ipv4 ? 4 : 16, icmp = is_ipv4 ? 20 : 40;
+    const std::size_t addresses = is_ipv4 ? 12 : 8, size = is_ipv4 ? 4 : 16,
+                      icmp = is_ipv4 ? 20 : 40;
     const std::uint8_t request = is_ipv4 ? 8 : 128, reply = is_ipv4 ? 0 : 129;
     if (packet.size() < icmp + 8 || wire::load8(packet, icmp) != request) return false;
     std::swap_ranges(packet.begin() + static_cast<std::ptrdiff_t>(addresses),
@@ -85,9 +86,8 @@ struct Driver {
     }
 
     void take(MutableBytes packet) {
-        const std::size_t length = wire::load8(packet, 0) >> 4 == 4
-                                       ? wire::load16(packet, 2)
-                                       : 40U + wire::load16(packet, 4);
+        const std::size_t length = wire::load8(packet, 0) >> 4 == 4 ? wire::load16(packet, 2)
+                                                                    : 40U + wire::load16(packet, 4);
         if (length > packet.size()) return;
         packet = packet.first(length);
         if (turn_around(packet)) {
@@ -105,10 +105,10 @@ struct Driver {
         const ssize_t got = ::recvfrom(socket, buffer.data(), buffer.size(), MSG_DONTWAIT,
                                        reinterpret_cast<sockaddr*>(&from), &size);
         if (got < 0) return;
-        const Path path{.remote = {IpAddress::from_bytes(Family::Ipv4, &from.sin_addr),
-                                   ntohs(from.sin_port)}};
-        const Received received =
-            device.receive(MutableBytes{buffer}.first(static_cast<std::size_t>(got)), path, now(), out);
+        const Path path{
+            .remote = {IpAddress::from_bytes(Family::Ipv4, &from.sin_addr), ntohs(from.sin_port)}};
+        const Received received = device.receive(
+            MutableBytes{buffer}.first(static_cast<std::size_t>(got)), path, now(), out);
         if (received.kind == Received::Kind::Handled) ++handled;
         if (received.kind == Received::Kind::Deliver) take(received.packet);
         flush();

@@ -3,7 +3,7 @@
 
     wireguard_go.py PATH_OF_WIREGUARD_DRIVER
 
-Needs root, /dev/net/tun, wireguard-go, wireguard-tools, iproute2 and ping; exits 77 where they are missing.
+Needs root, /dev/net/tun, wireguard-go, wireguard-tools, iproute2 and ping; exits 77 without them.
 """
 
 import json
@@ -66,9 +66,9 @@ class Network:
         run("ip", "address", "add", "10.9.0.1/24", "dev", "wg0")
         run("ip", "address", "add", "fd09::1/64", "dev", "wg0", "nodad")
         run("ip", "link", "set", "wg0", "up")
-        self.driver = subprocess.Popen([driver_path, private, their_public, psk or "-", str(our_port),
-                                        str(their_port), mode, str(seconds)], stdout=subprocess.PIPE,
-                                       text=True)
+        command = [driver_path, private, their_public, psk or "-", str(our_port), str(their_port),
+                   mode, str(seconds)]
+        self.driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(self.driver)
         self.driver.stdout.readline()   # "ready": its socket is bound
 
@@ -86,8 +86,8 @@ class Network:
 
 
 def ping(address, count, size=56):
-    out = subprocess.run(["ping", "-c", str(count), "-i", "0.1", "-W", "5", "-s", str(size), address],
-                         capture_output=True, text=True).stdout
+    command = ["ping", "-c", str(count), "-i", "0.1", "-W", "5", "-s", str(size), address]
+    out = subprocess.run(command, capture_output=True, text=True).stdout
     return int(out.split(" received")[0].split()[-1])
 
 
@@ -100,7 +100,8 @@ for with_psk in (False, True):
             s.equal(ping("10.9.0.2", 5), 5, "pings answered")
             s.equal(ping("fd09::2", 5, 1300), 5, "IPv6 pings answered")
             report = network.report()
-            s.equal((report["answered"], report["sessions"], report["dropped"]), (10, 1, {}), "report")
+            s.equal((report["answered"], report["sessions"], report["dropped"]), (10, 1, {}),
+                    "report")
 
     @story("we begin, wireguard-go answers" + suffix)
     def _(s, with_psk=with_psk):
@@ -108,7 +109,8 @@ for with_psk in (False, True):
             report = network.report()
             s.equal((report["replies"] >= 25, report["sessions"], report["dropped"]), (True, 1, {}),
                     "report")
-            s.equal(int(run("wg", "show", "wg0", "latest-handshakes").split()[-1]) > 0, True, "handshake")
+            latest = int(run("wg", "show", "wg0", "latest-handshakes").split()[-1])
+            s.equal(latest > 0, True, "wg show knows of a handshake")
 
 
 @story("under load wireguard-go is sent a cookie, and comes back with it")

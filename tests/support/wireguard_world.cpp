@@ -23,41 +23,6 @@ std::string inner_address(Side side) { return side == Side::Left ? "10.0.0.1" : 
 
 }  // namespace
 
-// ---- randomness, bytes ------------------------------------------------------------------------------
-
-std::uint64_t SeededRandom::next() {
-    std::uint64_t z = state_ += 0x9e3779b97f4a7c15U;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
-
-void SeededRandom::fill(MutableBytes out) {
-    for (std::byte& each : out) each = static_cast<std::byte>(next());
-}
-
-bool SeededRandom::chance(double probability) {
-    return static_cast<double>(next() >> 11) < probability * 9007199254740992.0;   // 2^53
-}
-
-std::vector<std::byte> from_hex(std::string_view hex) {
-    std::vector<std::byte> out;
-    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
-        out.push_back(static_cast<std::byte>(std::stoi(std::string{hex.substr(i, 2)}, nullptr, 16)));
-    }
-    return out;
-}
-
-std::string to_hex(Bytes bytes) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string out;
-    for (const std::byte each : bytes) {
-        out += digits[std::to_integer<std::size_t>(each >> 4)];
-        out += digits[std::to_integer<std::size_t>(each & std::byte{15})];
-    }
-    return out;
-}
-
 std::vector<std::byte> transcript(std::string_view name) {
     std::ifstream file{OVERLAY_SOURCE_DIR "/tests/vectors/wireguard/transcript.txt"};
     std::string field, hex;
@@ -69,30 +34,10 @@ std::vector<std::byte> transcript(std::string_view name) {
     return {};
 }
 
-std::vector<std::byte> packet(std::string_view from, std::string_view to, std::uint32_t number,
-                              std::size_t size_bytes) {
-    std::vector<std::byte> out(size_bytes);
-    const IpAddress source = *IpAddress::parse(from), destination = *IpAddress::parse(to);
-    const bool is_ipv4 = source.family() == Family::Ipv4;
-    const auto put = [&](std::size_t at, const IpAddress& address) {
-        std::copy_n(reinterpret_cast<const std::byte*>(address.data()), address.size_bytes(),
-                    out.begin() + static_cast<std::ptrdiff_t>(at));
-    };
-    wire::store8(out, 0, is_ipv4 ? 0x45 : 0x60);
-    wire::store16(out, is_ipv4 ? 2 : 4, static_cast<std::uint16_t>(size_bytes - (is_ipv4 ? 0 : 40)));
-    put(is_ipv4 ? 12 : 8, source);
-    put(is_ipv4 ? 16 : 24, destination);
-    wire::store32(out, is_ipv4 ? 20 : 40, number);
-    return out;
-}
+// ---- the world ---------------------------------------------------------------------------------
 
-std::uint32_t number_of(Bytes bytes) {
-    return wire::load32(bytes, wire::load8(bytes, 0) >> 4 == 4 ? 20 : 40);
-}
-
-// ---- the world --------------------------------------------------------------------------------------
-
-World::World(const Options& options) : options_{options}, random_{options.seed}, now_{options.start} {
+World::World(const Options& options)
+    : options_{options}, random_{options.seed}, now_{options.start} {
     ends_[0].address.remote = *parse_endpoint("192.0.2.1:1000");
     ends_[1].address.remote = *parse_endpoint("192.0.2.2:2000");
     make(Side::Left, options.left, true);
@@ -143,12 +88,14 @@ void World::dispatch(Side from) {
         const Bytes bytes = out_.bytes_of(each);
         ++end.sent[load32_le(bytes, 0)];
         if (!on_wire(from, bytes) || random_.chance(faults_.loss)) continue;
-        if (each.to.remote != ends_[index(other(from))].address.remote) continue;   // nobody there
+        if (each.to.remote != ends_[index(other(from))].address.remote) continue;  // nobody there
         for (int copies = random_.chance(faults_.duplicate) ? 2 : 1; copies > 0; --copies) {
             const auto span = static_cast<std::uint64_t>(faults_.max_delay.count()) + 1;
             const std::chrono::milliseconds delay{random_.next() % span};
-            in_flight_.push_back({.arrives = now_.monotonic + delay, .order = order_++,
-                                  .to = other(from), .from = end.address,
+            in_flight_.push_back({.arrives = now_.monotonic + delay,
+                                  .order = order_++,
+                                  .to = other(from),
+                                  .from = end.address,
                                   .bytes = {bytes.begin(), bytes.end()}});
         }
     }
@@ -165,7 +112,8 @@ void World::arrive(InFlight datagram) {
 }
 
 Clock::time_point World::next_happening() const {
-    Clock::time_point next = std::min(ends_[0].device->next_deadline(), ends_[1].device->next_deadline());
+    Clock::time_point next =
+        std::min(ends_[0].device->next_deadline(), ends_[1].device->next_deadline());
     for (const InFlight& each : in_flight_) next = std::min(next, each.arrives);
     return next;
 }
@@ -204,7 +152,7 @@ Received World::inject(Side to, std::vector<std::byte> datagram, std::size_t* an
         device(to).receive(datagram, ends_[index(other(to))].address, now_, out_);
     if (answered_bytes != nullptr) *answered_bytes = out_.total_bytes();
     Received without_bytes = received;
-    without_bytes.packet = {};   // its memory ends here
+    without_bytes.packet = {};  // its memory ends here
     out_.clear();
     return without_bytes;
 }

@@ -1,43 +1,28 @@
 #pragma once
-// Two WireGuard devices, "left" and "right", a network between them that loses, delays and repeats, and
-// a clock that only moves when told. What is random comes from a seed, so that a failure repeats.
+// Two WireGuard devices, "left" and "right", a network between them that loses, delays and repeats,
+// and a clock that only moves when told. What is random comes from a seed, so that a failure
+// repeats.
 
 #include "daemon/wireguard/device.hpp"
+#include "support/wireguard_bytes.hpp"
 
 #include <functional>
 #include <string>
 
 namespace overlay::wireguard {
 
-/// SplitMix64: good enough to spread tests, and good for nothing else.
-class SeededRandom final : public Random {
-  public:
-    explicit SeededRandom(std::uint64_t seed) : state_{seed} {}
-    void fill(MutableBytes out) override;
-    [[nodiscard]] std::uint64_t next();
-    [[nodiscard]] bool chance(double probability);
-
-  private:
-    std::uint64_t state_;
-};
-
-[[nodiscard]] std::vector<std::byte> from_hex(std::string_view hex);
-[[nodiscard]] std::string to_hex(Bytes bytes);
 /// The value of a line "name hex" in tests/vectors/wireguard/transcript.txt.
 [[nodiscard]] std::vector<std::byte> transcript(std::string_view name);
 
-/// An IP packet with nothing in it but addresses and a number. Sizes from 24 (IPv4) and 44 (IPv6).
-[[nodiscard]] std::vector<std::byte> packet(std::string_view from, std::string_view to,
-                                            std::uint32_t number, std::size_t size_bytes = 64);
-[[nodiscard]] std::uint32_t number_of(Bytes packet);
-
 enum class Side : std::uint8_t { Left, Right };
-[[nodiscard]] constexpr Side other(Side side) { return side == Side::Left ? Side::Right : Side::Left; }
+[[nodiscard]] constexpr Side other(Side side) {
+    return side == Side::Left ? Side::Right : Side::Left;
+}
 
 struct Faults {
     double loss = 0;
     double duplicate = 0;
-    std::chrono::milliseconds max_delay{0};   ///< random, so that datagrams overtake each other
+    std::chrono::milliseconds max_delay{0};  ///< random, so that datagrams overtake each other
 };
 
 class World {
@@ -46,7 +31,7 @@ class World {
         std::uint64_t seed = 1;
         DeviceOptions left{}, right{};
         enum class Psk : std::uint8_t { None, Same, Different } psk = Psk::None;
-        bool right_knows_left = false;   ///< that is, its address
+        bool right_knows_left = false;  ///< that is, its address
         Moment start{Clock::time_point{std::chrono::hours{1}},
                      WallClock::time_point{std::chrono::seconds{1'700'000'000}}};
     };
@@ -68,7 +53,7 @@ class World {
 
     void set_faults(const Faults& faults) { faults_ = faults; }
     void set_wall(WallClock::time_point wall) { now_.wall = wall; }
-    void move(Side side, std::string_view endpoint);   ///< a NAT gives it another address
+    void move(Side side, std::string_view endpoint);  ///< a NAT gives it another address
     /// Sees every datagram that leaves; false: lost.
     std::function<bool(Side from, Bytes)> on_wire = [](Side, Bytes) { return true; };
     /// The same side again after a crash: no session, no address, other random numbers.
@@ -86,7 +71,8 @@ class World {
     }
     [[nodiscard]] int count(Side side, Event::Kind kind);
     /// Hands a datagram over as if it came from the other side, outside of the network.
-    Received inject(Side to, std::vector<std::byte> datagram, std::size_t* answered_bytes = nullptr);
+    Received inject(Side to, std::vector<std::byte> datagram,
+                    std::size_t* answered_bytes = nullptr);
 
   private:
     struct End {

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""A WireGuard handshake written a second time, from the whitepaper (sections 5.4.1 to 5.4.7), in another
-language and on other libraries: BLAKE2s from Python's hashlib, HMAC from its hmac, X25519 and
-ChaCha20-Poly1305 from the `cryptography` package, HChaCha20 by hand (draft-irtf-cfrg-xchacha-03 §2.2).
-It shares no line with daemon/wireguard and was written without looking at its output.
+"""A WireGuard handshake written a second time, from the whitepaper (sections 5.4.1 to 5.4.7), in
+another language and on other libraries: BLAKE2s from Python's hashlib, HMAC from its hmac, X25519
+and ChaCha20-Poly1305 from the `cryptography` package, HChaCha20 by hand
+(draft-irtf-cfrg-xchacha-03 §2.2). It shares no line with daemon/wireguard and was written without
+looking at its output.
 
     make_transcript.py > transcript.txt          (python3-cryptography; made with 48.0.0)
 
@@ -39,7 +40,8 @@ def kdf(count, key, data):
 
 
 def dh(private, public):
-    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    theirs = X25519PublicKey.from_public_bytes(public)
+    return X25519PrivateKey.from_private_bytes(private).exchange(theirs)
 
 
 def public_of(private):
@@ -117,8 +119,8 @@ def handshake(name, psk):
     side.ephemeral(public_of(i_ephemeral))
     static = side.seal(side.mix(dh(i_ephemeral, r_public)), i_public)
     time = side.seal(side.mix(dh(i_private, r_public)), stamp)
-    initiation = with_macs(b"\x01\0\0\0" + struct.pack("<I", 0x11223344) + public_of(i_ephemeral) + static
-                           + time, r_public)
+    initiation = with_macs(b"\x01\0\0\0" + struct.pack("<I", 0x11223344)
+                           + public_of(i_ephemeral) + static + time, r_public)
 
     side.ephemeral(public_of(r_ephemeral))
     side.mix(dh(r_ephemeral, public_of(i_ephemeral)))
