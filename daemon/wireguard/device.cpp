@@ -48,6 +48,7 @@ void Device::remove_peer(Peer& peer) {
     const std::uint32_t slot = peer.id.slot;
     staged_bytes_ -= peer.staged.size_bytes();
     calendar_.erase({peer.scheduled, slot});
+    stamps_.forget(peer.last_sent_stamp);
     allowed_ips_.remove_owner(slot);
     by_key_.erase(peer.remote.key());
     rooms_[slot].peer.reset();
@@ -174,7 +175,7 @@ void Device::act(Peer& peer, Timers::Action action, const Turn& turn) {
     switch (action) {
         case Timers::Action::Retry:
             turn.out.tell({Event::Kind::HandshakeRetried, peer.id});
-            if (peer.path) peer.path->local = {};  // there may be another route by now
+            if (peer.path) peer.path->forget_local();
             begin_handshake(peer, Attempt::Again, turn);
             return;
         case Timers::Action::GiveUp:
@@ -182,7 +183,7 @@ void Device::act(Peer& peer, Timers::Action action, const Turn& turn) {
             drop_staged(peer, DropReason::GivenUp);
             return;
         case Timers::Action::BeginHandshake:
-            if (peer.path) peer.path->local = {};
+            if (peer.path) peer.path->forget_local();
             begin_handshake(peer, Attempt::First, turn);
             return;
         case Timers::Action::Keepalive:

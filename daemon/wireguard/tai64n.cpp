@@ -61,6 +61,10 @@ Tai64n TimestampSource::next(WallClock::time_point wall, const Tai64n& last) {
     return stamp;
 }
 
+void TimestampSource::forget(const Tai64n& last) {
+    if (last >= floor_ && last != Tai64n{}) floor_ = last.plus(quantum);
+}
+
 std::optional<Tai64n> TimestampSource::take_reservation() {
     return std::exchange(unsaved_, std::nullopt);
 }

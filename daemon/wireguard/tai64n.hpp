@@ -50,6 +50,10 @@ class TimestampSource {
     [[nodiscard]] Tai64n next(WallClock::time_point wall, const Tai64n& last);
     [[nodiscard]] std::optional<Tai64n> take_reservation();
 
+    /// Nothing up to this stamp is sent any more: it went to a peer that we forget, and may meet
+    /// again.
+    void forget(const Tai64n& last);
+
     /// For an orderly stop: a bound with no block of unused time above it.
     [[nodiscard]] Tai64n exact_bound() const {
         return highest_ < floor_ ? floor_ : highest_.plus(quantum);

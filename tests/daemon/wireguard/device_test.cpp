@@ -206,6 +206,39 @@ TEST_SUITE("wireguard device") {
         CHECK(right.dropped(DropReason::UnknownIndex) == 1);
     }
 
+    TEST_CASE("a peer that was removed and added again is called with a younger stamp at once") {
+        World world;
+        world.connect();
+        world.advance(100ms);
+        world.set_wall(world.now().wall - 1h);
+        Device& left = world.device(Side::Left);
+        const PeerStatus before = world.status(Side::Left);
+        Outbox out;
+
+        left.change({.key = before.key, .action = PeerChange::Action::Remove}, world.now(), out);
+        left.change(
+            {.key = before.key, .endpoint = before.path->remote, .allowed_ips = before.allowed_ips},
+            world.now(), out);
+        (void)world.send(Side::Left, 1);
+        world.settle();
+        CHECK(world.delivered(Side::Right) == Numbers{1});
+    }
+
+    TEST_CASE(
+        "a retry forgets our own address, and of the interface only what a link-local peer needs") {
+        Path routed{.remote = *parse_endpoint("192.0.2.1:1"),
+                    .local = *IpAddress::parse("192.0.2.9"),
+                    .interface = 3};
+        Path link_local{.remote = *parse_endpoint("[fe80::1]:1"),
+                        .local = *IpAddress::parse("fe80::9"),
+                        .interface = 3};
+
+        routed.forget_local();
+        link_local.forget_local();
+        CHECK(routed == Path{.remote = *parse_endpoint("192.0.2.1:1")});
+        CHECK(link_local == Path{.remote = *parse_endpoint("[fe80::1]:1"), .interface = 3});
+    }
+
     TEST_CASE("changes are deltas: a peer keeps its session through all but its removal") {
         World world;
         world.connect();
