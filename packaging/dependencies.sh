@@ -7,12 +7,12 @@
 set -euo pipefail
 
 build="cmake ninja-build g++ pkg-config libfmt-dev nlohmann-json3-dev libexpected-dev
-  libboost-program-options-dev libssl-dev libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libmnl-dev
-  libnftables-dev libkmod-dev linux-libc-dev doctest-dev"
+  libboost-program-options-dev libssl-dev libsodium-dev libnl-3-dev libnl-route-3-dev
+  libnl-genl-3-dev libmnl-dev libnftables-dev libkmod-dev linux-libc-dev doctest-dev"
 # The kernel lab (tests/kernel), and what stands in it for other people's machines.
 lab="qemu-system-x86 busybox-static kmod cpio e2fsprogs iproute2 iputils-ping wireguard-tools
   nftables ethtool radvd procps util-linux python3"
-test="$lab ccache iperf3 iptables strace tcpdump python3-jsonschema"
+test="$lab wireguard-go ccache iperf3 iptables strace tcpdump python3-jsonschema"
 demo="$lab"
 
 list_only=no
