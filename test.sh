@@ -44,7 +44,7 @@ env OVERLAY_LONG=$long OVERLAY_SEED=${OVERLAY_SEED:-$RANDOM} OVERLAY_BUILD=$root
 
 list_parts() {
   local lab_seconds=$((long == 1 ? 3600 : 1500)) file name program
-  part unit 300 .build/asan/tests/unit_tests
+  part unit 600 .build/asan/tests/unit_tests
   part ctest 600 ctest --test-dir .build/asan --output-on-failure -E '^unit$' -LE kernel
   for file in tests/tidy/*_test.py; do
     part "tidy/$(basename "$file" _test.py)" 120 "$python" "$file"
