@@ -4,8 +4,9 @@
 //   wireguard_driver PRIVATE_KEY PEER_PUBLIC_KEY PSK|- PORT PEER_PORT answer|call|load SECONDS
 //
 // We are 10.9.0.2 and fd09::2, the peer 10.9.0.1 and fd09::1, the outer network is the loopback
-// device. "answer" waits for pings, "call" sends one every 100 ms, "load" answers, asking for
-// cookies. At the end one line of JSON tells what happened.
+// device. "answer" waits for pings, "call" sends one every 100 ms until 25 were answered, "load"
+// answers, asking for cookies. It ends with its standard input, at the latest after SECONDS, and
+// one line of JSON tells what happened.
 
 #include "daemon/wire/checksum.hpp"
 #include "daemon/wireguard/device.hpp"
@@ -167,8 +168,12 @@ int main(int argc, char** argv) {
         }
         if (Clock::now() >= device.next_deadline()) device.on_time(now(), driver.out);
         driver.flush();
-        pollfd ready{.fd = driver.socket, .events = POLLIN, .revents = 0};
-        if (::poll(&ready, 1, 20) > 0) driver.read_all();
+        if (mode == "call" && driver.replies >= 25) break;
+        std::array<pollfd, 2> ready{pollfd{driver.socket, POLLIN, 0},
+                                    pollfd{STDIN_FILENO, POLLIN, 0}};
+        if (::poll(ready.data(), ready.size(), 20) <= 0) continue;
+        if (ready[0].revents != 0) driver.read_all();
+        if (ready[1].revents != 0) break;
     }
     report(driver);
     ::close(driver.socket);

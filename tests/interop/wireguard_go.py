@@ -36,16 +36,17 @@ def key_pair():
 class Network:
     """wireguard-go on wg0 with 10.9.0.1, and our driver as its only peer."""
 
-    def __init__(self, psk, mode, seconds, we_are_known):
+    def __init__(self, psk, mode, we_are_known):
         self.folder = tempfile.TemporaryDirectory()
         self.processes = []
+        self.mode = mode
         try:
-            self.start(psk, mode, seconds, we_are_known)
+            self.start(psk, mode, we_are_known)
         except BaseException:
             self.__exit__()
             raise
 
-    def start(self, psk, mode, seconds, we_are_known):
+    def start(self, psk, mode, we_are_known):
         private, public = key_pair()
         their_private, their_public = key_pair()
         self.go = subprocess.Popen(["wireguard-go", "-f", "wg0"], stdout=subprocess.DEVNULL,
@@ -67,8 +68,9 @@ class Network:
         run("ip", "address", "add", "fd09::1/64", "dev", "wg0", "nodad")
         run("ip", "link", "set", "wg0", "up")
         command = [driver_path, private, their_public, psk or "-", str(our_port), str(their_port),
-                   mode, str(seconds)]
-        self.driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                   mode, "60"]
+        self.driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       text=True)
         self.processes.append(self.driver)
         self.driver.stdout.readline()   # "ready": its socket is bound
 
@@ -76,6 +78,9 @@ class Network:
         return self
 
     def report(self):
+        """Ends the driver, or, where it calls, waits for its end."""
+        if self.mode == "call":
+            self.driver.wait(timeout=120)
         return json.loads(self.driver.communicate(timeout=120)[0])
 
     def __exit__(self, *_):
@@ -85,10 +90,12 @@ class Network:
         self.folder.cleanup()
 
 
-def ping(address, count, size=56):
-    command = ["ping", "-c", str(count), "-i", "0.1", "-W", "5", "-s", str(size), address]
+def answers(address, size=56):
+    """Whether five pings come back."""
+    # -w: until five or more replies came. Without it, the last one is given only two round trips.
+    command = ["ping", "-c", "5", "-i", "0.1", "-w", "20", "-s", str(size), address]
     out = subprocess.run(command, capture_output=True, text=True).stdout
-    return int(out.split(" received")[0].split()[-1])
+    return int(out.split(" received")[0].split()[-1]) >= 5
 
 
 for with_psk in (False, True):
@@ -96,27 +103,26 @@ for with_psk in (False, True):
 
     @story("wireguard-go begins, we answer" + suffix)
     def _(s, with_psk=with_psk):
-        with Network(run("wg", "genpsk") if with_psk else None, "answer", 4, True) as network:
-            s.equal(ping("10.9.0.2", 5), 5, "pings answered")
-            s.equal(ping("fd09::2", 5, 1300), 5, "IPv6 pings answered")
+        with Network(run("wg", "genpsk") if with_psk else None, "answer", True) as network:
+            s.equal(answers("10.9.0.2"), True, "pings answered")
+            s.equal(answers("fd09::2", 1300), True, "IPv6 pings answered")
             report = network.report()
-            s.equal((report["answered"], report["sessions"], report["dropped"]), (10, 1, {}),
+            s.equal((report["answered"] >= 10, report["sessions"], report["dropped"]), (True, 1, {}),
                     "report")
 
     @story("we begin, wireguard-go answers" + suffix)
     def _(s, with_psk=with_psk):
-        with Network(run("wg", "genpsk") if with_psk else None, "call", 3, False) as network:
+        with Network(run("wg", "genpsk") if with_psk else None, "call", False) as network:
             report = network.report()
-            s.equal((report["replies"] >= 25, report["sessions"], report["dropped"]), (True, 1, {}),
-                    "report")
+            s.equal((report["replies"], report["sessions"], report["dropped"]), (25, 1, {}), "report")
             latest = int(run("wg", "show", "wg0", "latest-handshakes").split()[-1])
             s.equal(latest > 0, True, "wg show knows of a handshake")
 
 
 @story("under load wireguard-go is sent a cookie, and comes back with it")
 def _(s):
-    with Network(None, "load", 8, True) as network:
-        s.equal(ping("10.9.0.2", 5), 5, "pings answered")
+    with Network(None, "load", True) as network:
+        s.equal(answers("10.9.0.2"), True, "pings answered")
         report = network.report()
         s.equal((report["sessions"], report["dropped"]), (1, {"cookie_asked": 1}), "report")
 
