@@ -116,7 +116,8 @@ class Site:
             source = keys / (f"{self.name}.{id}.key" if id else f"{self.name}.key")
             if link["type"] != "gretap-gue" and source.exists():
                 place(source, self.path.parent / link.get(
-                    "private_key_file", f"/etc/overlay/{self.topology['network']}.key"))
+                    "private_key_file",
+                    f"/etc/overlay/{self.topology['network']}{'.' + id if id else ''}.key"))
 
     def argv(self, verb, *options):
         directories = ["--state-dir", self.folder / "state", "--run-dir", self.folder / "run"]
