@@ -301,7 +301,7 @@ taken = [   # what a foreigner does, and what the refusal says
      ["gt-site", "is not ours"]),
     ("a WireGuard device's name", "ip link add wg-drift type wireguard", ["wg-drift", "is not ours"]),
     ("a link of another network of ours",
-     "ip link add br-hub alias overlay:drifting:.bridge type bridge",
+     "ip link add br-hub type bridge; ip link set br-hub alias overlay:drifting:.bridge",
      ["br-hub", "of network drifting", "is not ours"]),
     ("a tunnel with the same local, remote and key",
      "ip link add gre-same type gretap local 203.0.113.1 remote 198.51.100.30 key KEY",
