@@ -103,7 +103,6 @@ void Device::apply(Peer& peer, const PeerChange& change, const Turn& turn) {
         peer.timers.set_persistent_keepalive(*change.persistent_keepalive, turn.now.monotonic);
         if (begins) send_keepalive(peer, turn);
     }
-    if (!peer.staged.empty()) send_staged(peer, turn);  // it may have an endpoint only now
 }
 
 void Device::start(Moment now, Outbox& out) {

@@ -62,8 +62,9 @@ void World::make(Side side, const DeviceOptions& options, bool knows_other) {
 
 void World::restart(Side side, const DeviceOptions& options) { make(side, options, true); }
 
-void World::move(Side side, std::string_view endpoint) {
+void World::move(Side side, std::string_view endpoint, const IpAddress& arrives_at) {
     ends_[index(side)].address.remote = *parse_endpoint(endpoint);
+    ends_[index(side)].address.local = arrives_at;
 }
 
 Sealed World::send(Side side, std::uint32_t number, std::size_t size_bytes) {

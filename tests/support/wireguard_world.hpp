@@ -53,7 +53,8 @@ class World {
 
     void set_faults(const Faults& faults) { faults_ = faults; }
     void set_wall(WallClock::time_point wall) { now_.wall = wall; }
-    void move(Side side, std::string_view endpoint);  ///< a NAT gives it another address
+    void move(Side side, std::string_view endpoint,
+              const IpAddress& arrives_at = {});  ///< a NAT gives it another address
     /// Sees every datagram that leaves; false: lost.
     std::function<bool(Side from, Bytes)> on_wire = [](Side, Bytes) { return true; };
     /// The same side again after a crash: no session, no address, other random numbers.

@@ -146,6 +146,48 @@ TEST_SUITE("wireguard session") {
         CHECK(world.sent(Side::Left, MessageType::Initiation) == 1);  // the keepalive said enough
     }
 
+    TEST_CASE("who received and answers with data sends no keepalive") {
+        World world;
+        world.connect();
+        world.advance(20s);
+        const std::size_t before = world.sent(Side::Right, MessageType::Data);
+
+        (void)world.send(Side::Left, 1);
+        world.advance(5s);
+        (void)world.send(Side::Right, 2);
+        world.advance(60s);
+        CHECK(world.sent(Side::Right, MessageType::Data) == before + 1);
+    }
+
+    TEST_CASE("who wants to send goes on calling: each packet begins the 90 s anew") {
+        World world;
+        world.on_wire = [](Side, Bytes) { return false; };
+
+        for (std::uint32_t i = 0; i < 300; ++i) {
+            (void)world.send(Side::Left, i);
+            world.advance(1s);
+        }
+        CHECK(world.count(Side::Left, Event::Kind::HandshakeGivenUp) == 0);
+        CHECK(world.sent(Side::Left, MessageType::Initiation) >= 50);
+    }
+
+    TEST_CASE("our own address is used as long as answers come, and forgotten with a new call") {
+        World world;
+        world.connect();
+        const IpAddress ours = *IpAddress::parse("198.51.100.5");
+        world.move(Side::Left, "192.0.2.1:1000", ours);
+        (void)world.send(Side::Left, 1);
+        world.settle();
+        CHECK(world.status(Side::Right).path->local == ours);
+
+        world.on_wire = [](Side, Bytes) { return false; };
+        (void)world.send(Side::Right, 2);
+        world.advance(16s);
+        CHECK(world.sent(Side::Right, MessageType::Initiation) == 1);
+        CHECK(world.status(Side::Right).path->local == IpAddress{});
+        CHECK(text(world.status(Side::Right).path->remote) == "192.0.2.1:1000");
+    }
+
     TEST_CASE("who received again within the 10 s sends a second keepalive") {
         World world;
         world.connect();
