@@ -6,6 +6,7 @@ for FOU ports, which have no place for a mark.
 Of the company's nodes one of each kind; all of them with OVERLAY_LONG=1.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 import pathlib
 import re
 import sys
@@ -20,6 +21,7 @@ keys = root / "tests/support/keys"
 # The hub; Ethernet in WireGuard with a LAN and without; by GUE, from a port of its own; routed with a LAN,
 # behind a masquerade, and alone.
 kinds_of_company = ["headquarters", "berlin", "admin", "plant-b", "vienna", "contractor", "phone-anna"]
+processors = 2   # of the lab
 
 
 def machine(s, example, node, apart):
@@ -90,30 +92,33 @@ class Node:
         self.s, self.name = s, name
         self.typed = machine(s, example, name, "by-hand")
         self.applied = machine(s, example, name, "by-apply")
-        type_by_hand(self.typed)
-        self.applied.ctl("apply")
+        with ThreadPoolExecutor() as pool:
+            by_hand = pool.submit(type_by_hand, self.typed)
+            self.applied.ctl("apply")
+            by_hand.result()
 
     def judge(self):
-        """How many values were compared."""
-        seen = Seen(self.typed)
-        values = compare(self.s, seen, Seen(self.applied), self.typed.node)
-        take_over(self.s, self.typed, seen.found["fou"])
-        return values
+        """How many values were compared, and what is wrong."""
+        try:
+            seen = Seen(self.typed)
+            values = compare(self.s, seen, Seen(self.applied), self.typed.node)
+            take_over(self.s, self.typed, seen.found["fou"])
+            return values, None
+        except Failure as failure:
+            return 0, f"{self.name}: {failure}"
 
 
 def tell(s, example):
     names = list(nodes(load(root / "examples" / example)))
     if example == "company.json" and not long_run:
         names = kinds_of_company
-    values, failures = 0, []
-    for node in [Node(s, example, name) for name in names]:
-        try:
-            values += node.judge()
-        except Failure as failure:
-            failures.append(f"{node.name}: {failure}")
+    up = [Node(s, example, name) for name in names]
+    with ThreadPoolExecutor(processors) as pool:
+        verdicts = list(pool.map(Node.judge, up))
+    failures = [failure for _, failure in verdicts if failure]
     if failures:
         raise Failure(f"{len(failures)} of {len(names)} nodes\n" + "\n".join(failures))
-    s.note(f"{len(names)} nodes, {values} values")
+    s.note(f"{len(names)} nodes, {sum(values for values, _ in verdicts)} values")
 
 
 for each in sorted(path.name for path in (root / "examples").glob("*.json")):
