@@ -212,6 +212,9 @@ Result<void> Kernel::Parts::carry_out(const Step& step, const Secrets& secrets) 
                     return set_offload(generic, family, feature_names, {s.key, s.to});
                 });
             },
+            [&](const RunOverlayd&) {   // LiveKernel's business
+                return Result<void>{fail(Error::Kind::Unsupported, doing, "not the kernel's")};
+            },
         },
         step);
 }

@@ -3,6 +3,7 @@
 #include "netlink/bridge.hpp"
 #include "netlink/gretap.hpp"
 #include "netlink/modules.hpp"
+#include "netlink/tuntap.hpp"
 
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -11,12 +12,15 @@
 #include <cstring>
 
 #include <net/if.h>
+#include <net/if_arp.h>
 
 namespace overlay::netlink {
 
 namespace {
 
-LinkKind kind_of(std::string_view info_kind) {
+/// `hardware`: ifi_type, which tells TAP from TUN on every kernel.
+LinkKind kind_of(std::string_view info_kind, unsigned hardware) {
+    if (info_kind == "tun") return hardware == ARPHRD_ETHER ? LinkKind::Tap : LinkKind::Tun;
     for (const auto kind : {LinkKind::Bridge, LinkKind::Gretap, LinkKind::Ip6gretap,
                             LinkKind::Wireguard, LinkKind::Veth}) {
         if (info_kind == text(kind)) return kind;
@@ -30,6 +34,8 @@ std::string_view module_of(LinkKind kind) {
         case LinkKind::Gretap: return "ip_gre";
         case LinkKind::Ip6gretap: return "ip6_gre";
         case LinkKind::Wireguard: return "wireguard";
+        case LinkKind::Tap:
+        case LinkKind::Tun: return "tun";
         case LinkKind::Veth:
         case LinkKind::Other: break;
     }
@@ -42,8 +48,8 @@ IfName name_of(const LinkNames& names, std::uint32_t index) {
 }
 
 /// Kind, and what the kind has: IFLA_LINKINFO.
-void decode_info(const Attributes& info, const LinkNames& names, Link& link) {
-    link.kind = kind_of(info.string(IFLA_INFO_KIND).value_or(""));
+void decode_info(const Attributes& info, unsigned hardware, const LinkNames& names, Link& link) {
+    link.kind = kind_of(info.string(IFLA_INFO_KIND).value_or(""), hardware);
     const auto port = info.nest(IFLA_INFO_SLAVE_DATA);
     if (port && info.string(IFLA_INFO_SLAVE_KIND) == "bridge") link.port = decode_bridge_port(*port);
     const auto data = info.nest(IFLA_INFO_DATA);
@@ -67,7 +73,7 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     link.master = name_of(names, attributes.u32(IFLA_MASTER).value_or(0));
     const auto address = attributes.bytes(IFLA_ADDRESS);
     if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
-    if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, names, link);
+    if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, header.ifi_type, names, link);
     return {static_cast<std::uint32_t>(header.ifi_index), std::move(link)};
 }
 
@@ -284,6 +290,20 @@ Result<FoundLink> find_link(Socket& route, const IfName& name, std::string_view 
     return *std::move(found);
 }
 
+namespace {
+
+Result<void> create_for_overlayd(Socket& route, const Link& link, std::string_view doing) {
+    if (const auto made = create_tuntap(link.name, link.kind, doing); !made) return made;
+    Link rest{.name = link.name, .kind = link.kind, .alias = link.alias};
+    if (link.kind == LinkKind::Tap) rest.mac = link.mac;
+    rest.mtu = link.mtu;
+    const auto marked = change_link(route, rest, doing);
+    if (!marked) (void)delete_by_name(route, link.name, doing);   // the first failure is the story
+    return marked;
+}
+
+}  // namespace
+
 Result<void> create_link(Socket& route, const Link& link, std::string_view doing) {
     if (module_of(link.kind).empty()) {
         return fail(Error::Kind::Unsupported, doing, "this kind of link is not ours to make");
@@ -291,6 +311,7 @@ Result<void> create_link(Socket& route, const Link& link, std::string_view doing
     const auto device = index_or_zero(route, link.gretap ? link.gretap->device : IfName{}, doing);
     if (!device) return pass_on(device);
 
+    if (is_userspace(link.kind)) return create_for_overlayd(route, link, doing);
     Message request{RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL};
     request.fixed_header<ifinfomsg>();
     request.put_c_string(IFLA_IFNAME, link.name.str());

@@ -196,6 +196,7 @@ std::string port_text(const FouPort& port) {
     if (port.local) out += " local " + text(*port.local);
     if (port.peer) out += " peer " + text(*port.peer);
     if (!port.device.empty()) out += " dev " + port.device.str();
+    if (port.datapath == Datapath::Userspace) out += " userspace";
     return out;
 }
 
@@ -296,6 +297,10 @@ Changes attribute_changes(const Step& step) {
             [&](const SetWireguard& s) { list_wireguard(list, s.from, s.to); },
             [&](const SetPeer& s) { list_peer(list, s.from, s.to); },
             [&](const SetOffload& s) { list.item(s.key.feature, on_off(s.from), on_off(s.to)); },
+            [&](const RunOverlayd& s) {
+                const auto runs = [](bool value) { return value ? "yes" : "no"; };
+                list.item("running", runs(s.from), runs(s.to));
+            },
         },
         step);
     return std::move(list.out);

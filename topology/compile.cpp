@@ -112,6 +112,15 @@ void Compiler::tunnel(const End& end) {
     Link link{.name = node_.is_hub ? hub_interface(topology_, end.spoke, spec)
                                    : spoke_interface(topology_, end.spoke, spec)};
     link.gretap = gretap(end);
+    if (spec.type.value == LinkType::GretapWireguard) {
+        const IfName device = node_.is_hub ? topology_.hub.wireguard->interface.value
+                                           : spoke_wireguard_interface(topology_, node_, spec);
+        carried_by_wireguard(device, node_.is_hub ? nullptr : &spec).gretaps.insert(link.name);
+    } else {
+        const FouPort port{.family = link.gretap->local.family(),
+                           .port = link.gretap->encap.source_port};
+        carried_by_port(link.name, port, end);
+    }
     link.kind =
         link.gretap->local.family() == Family::Ipv4 ? LinkKind::Gretap : LinkKind::Ip6gretap;
     link.alias = mark(link_id(end.spoke, spec));
@@ -168,6 +177,33 @@ void Compiler::gue(const End& end, GretapAttributes& out) {
     out_.desired.fou_ports.insert(port);
     origin(AddFouPort{port}, node_.is_hub ? topology_.hub.gue->at : spec.at,
            node_.is_hub ? "hub.gue" : link_path(end.spoke, spec));
+}
+
+// ---- what carries what ------------------------------------------------------------------------
+
+void Compiler::carried_by_port(const IfName& gretap, const FouPort& port, const End& end) {
+    const auto& choice = node_.is_hub ? topology_.hub.gue->datapath : end.link.datapath;
+    const std::string path = node_.is_hub ? "hub.gue" : link_path(end.spoke, end.link);
+    auto& all = out_.endpoints;
+    auto found = std::find_if(all.begin(), all.end(),
+                              [&](const EndpointIntent& each) { return each.port == port; });
+    if (found == all.end())
+        found = all.insert(all.end(), {port, {}, choice.value, {}, {choice.at, path}});
+    if (found->choice == DatapathChoice::Auto) found->choice = choice.value;
+    found->gretaps.insert(gretap);
+}
+
+/// `link`: the spoke's; nullptr at the hub.
+EndpointIntent& Compiler::carried_by_wireguard(const IfName& device, const LinkSpec* link) {
+    auto& all = out_.endpoints;
+    const auto found = std::find_if(all.begin(), all.end(), [&](const EndpointIntent& each) {
+        return each.wireguard == device;
+    });
+    if (found != all.end()) return *found;
+    const auto& choice = link == nullptr ? topology_.hub.wireguard->datapath : link->datapath;
+    const std::string path = link == nullptr ? "hub.wireguard" : link_path(node_, *link);
+    return all.emplace_back(
+        EndpointIntent{std::nullopt, device, choice.value, {}, {choice.at, path}});
 }
 
 }  // namespace overlay

@@ -29,6 +29,7 @@ void Compiler::hub_wireguard() {
                link_path(end.spoke, end.link));
     }
     wireguard_device(name, std::move(device), spec->private_key_file);
+    (void)carried_by_wireguard(name, nullptr);
     const Span at = spec->addresses.empty() ? spec->at : spec->addresses.front().at;
     for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
         address(name, {prefix, at}, "hub.wireguard.address");
@@ -52,6 +53,7 @@ void Compiler::spoke_wireguard() {
         origin(SetPeer{name, hub, {}, {}}, end.link.at, path);
         wireguard_device(name, std::move(device),
                          {private_key_file(topology_, end.link), end.link.at});
+        (void)carried_by_wireguard(name, &end.link);
         spoke_tunnel(end, name);
     }
 }

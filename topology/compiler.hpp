@@ -43,6 +43,8 @@ class Compiler {
     void tunnel(const End& end);
     GretapAttributes gretap(const End& end);
     void gue(const End& end, GretapAttributes& out);
+    void carried_by_port(const IfName& gretap, const FouPort& port, const End& end);
+    EndpointIntent& carried_by_wireguard(const IfName& device, const LinkSpec* link);
 
     // compile_wireguard.cpp
     void hub_wireguard();

@@ -33,6 +33,16 @@ struct UplinkMove {
     IfName bridge;
 };
 
+/// A UDP port of GUE or a WireGuard device, with the Ethernet links on it: what the kernel carries as a whole,
+/// or overlayd does.
+struct EndpointIntent {
+    std::optional<FouPort> port;   ///< of GUE; else:
+    IfName wireguard;
+    DatapathChoice choice = DatapathChoice::Auto;
+    std::set<IfName> gretaps;
+    Origin origin;                 ///< of what states the choice
+};
+
 struct NodeIntent {
     std::string network;
     std::string node;
@@ -40,6 +50,7 @@ struct NodeIntent {
     std::set<IfName> borrowed;              ///< must exist; only the attributes in `desired` are managed
     std::vector<PinnedHost> pinned;
     std::optional<UplinkMove> uplink_move;
+    std::vector<EndpointIntent> endpoints;
     std::map<std::string, Origin> origins;  ///< by object_of(step) text
     /// Where the private key of each WireGuard device is, and the public key it must match.
     std::map<IfName, std::string> private_key_files;

@@ -36,6 +36,7 @@ struct Ledger {
     std::map<IfName, Former<Link>> borrowed;            ///< just the attributes that we changed
     std::set<Address> moved_addresses;                  ///< of the uplink, as they were there
     std::set<Route> moved_routes;
+    bool overlayd = false;                              ///< that we started
 
     [[nodiscard]] bool is_empty() const;
     friend bool operator==(const Ledger&, const Ledger&) = default;

@@ -202,6 +202,15 @@ std::vector<std::string> Topology::node_names() const {
     return out;
 }
 
+std::string_view text(DatapathChoice choice) {
+    switch (choice) {
+        case DatapathChoice::Auto: return "auto";
+        case DatapathChoice::Kernel: return "kernel";
+        case DatapathChoice::Userspace: return "userspace";
+    }
+    return "?";
+}
+
 std::string_view text(LinkType type) {
     switch (type) {
         case LinkType::GretapGue: return "gretap-gue";

@@ -26,10 +26,11 @@ struct LinkKey {
     }
 };
 
-constexpr std::array<LinkKey, 25> link_keys{{
+constexpr std::array<LinkKey, 26> link_keys{{
     {"type", true, true, true},
     {"underlay", true, true, true},
     {"interface", true, true, true},
+    {"datapath", true, true, true},
     {"hub_interface", true, true, false},
     {"key", true, true, false},
     {"ttl", true, true, false},
@@ -140,6 +141,7 @@ void parse_link(Findings& findings, const Item& item, std::string id, Node& spok
     object.require("type", link.type, "\"gretap-gue\", \"gretap-wireguard\" or \"wireguard\"");
     object.read("underlay", link.underlay);
     object.read("interface", link.interface);
+    object.read("datapath", link.datapath);
     // Without a known type every part is read for what is wrong in it.
     if (!type || *type != LinkType::Wireguard) parse_gretap(object, link);
     if (!type || *type == LinkType::GretapGue) parse_gue(object, link);

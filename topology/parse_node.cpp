@@ -107,9 +107,10 @@ void parse_hub(Findings& findings, const Item& item, Topology& topology) {
         parse_router_advertisement(findings, *part, hub);
     }
     if (const auto part = object.find("gue")) {
-        const ObjectReader gue{findings, *part, KeyTable{{"port"}, {}}};
-        hub.gue = GueEndpoint{gue.at(), {5555, gue.at()}};
+        const ObjectReader gue{findings, *part, KeyTable{{"port", "datapath"}, {}}};
+        hub.gue = GueEndpoint{gue.at(), {5555, gue.at()}, {DatapathChoice::Auto, gue.at()}};
         gue.number("port", hub.gue->port, port_range);
+        gue.read("datapath", hub.gue->datapath);
     }
     if (const auto part = object.find("wireguard")) {
         parse_hub_wireguard(findings, *part, topology.network, hub);

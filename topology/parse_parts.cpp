@@ -179,7 +179,8 @@ void parse_hub_wireguard(Findings& findings, const Item& item, const std::string
                          Node& node) {
     const ObjectReader object{
         findings, item,
-        KeyTable{{"interface", "listen_port", "address", "private_key_file", "public_key", "mtu"},
+        KeyTable{{"interface", "listen_port", "address", "private_key_file", "public_key", "mtu",
+                  "datapath"},
                  {}}};
     node.wireguard.emplace();
     WireguardEndpoint& device = *node.wireguard;
@@ -194,6 +195,7 @@ void parse_hub_wireguard(Findings& findings, const Item& item, const std::string
         file.value_or(Located<std::string>{default_key_file(network), object.at()});
     object.require("public_key", device.public_key, "`overlayctl keygen` makes a key pair");
     object.setting("mtu", device.mtu, "kernel", mtu_range);
+    object.read("datapath", device.datapath);
 }
 
 void parse_offload(Findings& findings, const Item& item, Offload& offload) {

@@ -62,6 +62,7 @@ Plan Planner::run() {
     resolve_pins();
     links();
     modules();
+    overlayd();
     tables();
     sysctls();
     fou_ports();
@@ -83,6 +84,7 @@ Plan Planner::run() {
     during.borrowed.insert(ledger_.borrowed.begin(), ledger_.borrowed.end());
     during.moved_addresses.insert(ledger_.moved_addresses.begin(), ledger_.moved_addresses.end());
     during.moved_routes.insert(ledger_.moved_routes.begin(), ledger_.moved_routes.end());
+    during.overlayd = during.overlayd || ledger_.overlayd;
     plan_.ledger_during = std::move(during);
     return std::move(plan_);
 }

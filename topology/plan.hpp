@@ -23,6 +23,7 @@ enum class Action { Add, Change, Recreate, Remove };
 enum class Phase {
     FreeNames,
     Modules,
+    StartOverlayd,
     Guards,
     AcceptRa,
     Sysctls,
@@ -42,6 +43,7 @@ enum class Phase {
     RestoreSysctls,
     RestoreAcceptRa,
     RemoveGuards,
+    StopOverlayd,
 };
 
 struct PlannedStep {

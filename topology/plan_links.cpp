@@ -17,8 +17,10 @@ namespace {
 int rank(LinkKind kind) {
     switch (kind) {
         case LinkKind::Bridge: return 0;
-        case LinkKind::Wireguard: return 1;
+        case LinkKind::Wireguard:
+        case LinkKind::Tun: return 1;
         case LinkKind::Gretap:
+        case LinkKind::Tap:
         case LinkKind::Ip6gretap:
         case LinkKind::Veth:
         case LinkKind::Other: return 2;
@@ -66,7 +68,8 @@ std::string network_of(const std::string& alias) {
 std::string keys_for_name(LinkKind kind) {
     switch (kind) {
         case LinkKind::Bridge: return "\"name\" of the bridge";
-        case LinkKind::Wireguard: return "\"interface\", or \"wireguard_interface\" of the link";
+        case LinkKind::Wireguard:
+        case LinkKind::Tun: return "\"interface\", or \"wireguard_interface\" of the link";
         default: return "\"interface\", at the hub \"hub_interface\", of the link";
     }
 }

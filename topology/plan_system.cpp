@@ -22,6 +22,20 @@ void Planner::modules() {
     }
 }
 
+/// One that ran before us, or that another network needs, is not ours to end.
+void Planner::overlayd() {
+    Ledger& after = plan_.ledger_after;
+    const auto uses = [](const Ledger& other) { return other.overlayd; };
+    if (desired_.overlayd && !found_.overlayd) {
+        after.overlayd = true;
+        add(Phase::StartOverlayd, RunOverlayd{false, true}, Action::Add, Impact::Live);
+    }
+    if (desired_.overlayd || !ledger_.overlayd) return;
+    after.overlayd = false;
+    if (found_.overlayd && neighbour(uses) == nullptr)
+        add(Phase::StopOverlayd, RunOverlayd{true, false}, Action::Remove, Impact::Live);
+}
+
 // ---- firewall -----------------------------------------------------------------------------------
 
 void Planner::tables() {
@@ -238,6 +252,7 @@ void Planner::fou_ports() {
     const auto identity = [](FouPort port) {  // type and protocol are not part of it
         port.type = GreEncap::Type::None;
         port.ip_protocol = 0;
+        port.datapath = Datapath::Kernel;
         return port;
     };
     for (const FouPort& desired : desired_.fou_ports) {
@@ -272,13 +287,18 @@ void Planner::fou_ports() {
         } else if (*found != desired) {
             add(Phase::FreeNames, RemoveFouPort{*found}, Action::Recreate, Impact::Recreate);
             add(Phase::EncapPorts, AddFouPort{desired}, Action::Recreate, Impact::Recreate,
-                identity(*found) == identity(desired) ? "its type differs" : "bound otherwise");
+                found->datapath != desired.datapath       ? "carried otherwise"
+                : identity(*found) == identity(desired) ? "its type differs"
+                                                        : "bound otherwise");
         }
     }
     for (const FouPort& ours : ledger_.fou_ports) {
         if (desired_.fou_ports.contains(ours)) continue;
         plan_.ledger_after.fou_ports.erase(ours);
-        if (!found_.fou_ports.contains(ours) || is_shared(ours)) continue;
+        const bool made_anew = std::any_of(
+            desired_.fou_ports.begin(), desired_.fou_ports.end(),
+            [&](const FouPort& p) { return identity(p) == identity(ours); });
+        if (made_anew || !found_.fou_ports.contains(ours) || is_shared(ours)) continue;
         add(Phase::RemoveEncapPorts, RemoveFouPort{ours}, Action::Remove, Impact::SessionLoss);
     }
 }

@@ -57,6 +57,7 @@ class Planner {
 
     // plan_system.cpp: modules, firewall, sysctls, FOU ports
     void modules();
+    void overlayd();
     void tables();
     void sysctls();
     void set_sysctl(const std::string& key, const std::string& value);

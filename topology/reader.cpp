@@ -245,6 +245,15 @@ std::optional<LinkType> read_text(Findings& findings, const Item& item) {
     return read_word(findings, item, words);
 }
 
+template <>
+std::optional<DatapathChoice> read_text(Findings& findings, const Item& item) {
+    static constexpr std::array<Word<DatapathChoice>, 3> words{
+        {{"auto", DatapathChoice::Auto},
+         {"kernel", DatapathChoice::Kernel},
+         {"userspace", DatapathChoice::Userspace}}};
+    return read_word(findings, item, words);
+}
+
 bool read_switch(Findings& findings, const Item& item, const Switch& words) {
     const std::array<Word<bool>, 2> known{{{words.on, true}, {words.off, false}}};
     return read_word(findings, item, known)

@@ -82,6 +82,8 @@ template <>
 std::optional<Family> read_text(Findings& findings, const Item& item);
 template <>
 std::optional<LinkType> read_text(Findings& findings, const Item& item);
+template <>
+std::optional<DatapathChoice> read_text(Findings& findings, const Item& item);
 
 /// A file's text as a message may show it: in quotes, cut when long.
 [[nodiscard]] std::string quoted(std::string_view text);

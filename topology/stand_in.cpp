@@ -57,6 +57,14 @@ LinkType stand_in(std::size_t guess, const Span&) {
 }
 
 template <>
+DatapathChoice stand_in(std::size_t guess, const Span&) {
+    constexpr std::array<DatapathChoice, Reading::guesses> choices{
+        DatapathChoice::Auto, DatapathChoice::Kernel, DatapathChoice::Userspace,
+        DatapathChoice::Auto};
+    return choices.at(guess);
+}
+
+template <>
 IpAddress stand_in(std::size_t guess, const Span& at) {
     std::array<std::uint8_t, 32> bytes = bytes_of(guess, at);
     const auto family = stand_in<Family>(guess, at);

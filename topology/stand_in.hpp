@@ -14,6 +14,7 @@
 namespace overlay {
 
 enum class LinkType;
+enum class DatapathChoice;
 
 /// One way to read a file in which something is refused or said twice.
 struct Reading {
@@ -54,6 +55,8 @@ template <>
 Family stand_in(std::size_t guess, const Span& at);
 template <>
 LinkType stand_in(std::size_t guess, const Span& at);
+template <>
+DatapathChoice stand_in(std::size_t guess, const Span& at);
 
 /// As a prefix, but in half of the guesses it contains every address of its family.
 [[nodiscard]] IpPrefix stand_in_that_reaches(std::size_t guess, const Span& at);

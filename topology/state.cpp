@@ -14,11 +14,17 @@ std::string_view text(LinkKind kind) {
         case LinkKind::Gretap: return "gretap";
         case LinkKind::Ip6gretap: return "ip6gretap";
         case LinkKind::Wireguard: return "wireguard";
+        case LinkKind::Tap: return "tap";
+        case LinkKind::Tun: return "tun";
         case LinkKind::Veth: return "veth";
         case LinkKind::Other: return "other";
     }
     OVERLAY_UNREACHABLE("not an enumerator");
 }
+
+bool is_userspace(LinkKind kind) { return kind == LinkKind::Tap || kind == LinkKind::Tun; }
+
+bool is_wireguard(LinkKind kind) { return kind == LinkKind::Wireguard || kind == LinkKind::Tun; }
 
 std::string_view text(RouteType type) {
     switch (type) {

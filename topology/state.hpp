@@ -27,8 +27,13 @@ inline constexpr std::uint8_t route_protocol = 79;
 
 // ---- links --------------------------------------------------------------------------------------
 
-enum class LinkKind { Bridge, Gretap, Ip6gretap, Wireguard, Veth, Other };
-[[nodiscard]] std::string_view text(LinkKind kind);   ///< IFLA_INFO_KIND's words; "other"
+/// Tap stands for a gretap and Tun for a WireGuard device whose packets overlayd carries: the attributes are
+/// the same, and who holds them is told by the kind.
+enum class LinkKind { Bridge, Gretap, Ip6gretap, Wireguard, Tap, Tun, Veth, Other };
+[[nodiscard]] std::string_view text(LinkKind kind);   ///< IFLA_INFO_KIND's words, `ip tuntap`'s; "other"
+[[nodiscard]] bool is_userspace(LinkKind kind);
+/// A WireGuard interface, whoever carries it.
+[[nodiscard]] bool is_wireguard(LinkKind kind);
 
 struct BridgeAttributes {
     std::optional<bool> stp;
@@ -56,7 +61,8 @@ struct GreEncap {
     friend bool operator==(const GreEncap&, const GreEncap&) = default;
 };
 
-/// gretap or ip6gretap, by the family of its addresses. Always complete (see the top of this file).
+/// gretap or ip6gretap, by the family of its addresses. Always complete (see the top of this file), but for a
+/// TAP that is found without overlayd, which has none.
 struct GretapAttributes {
     IpAddress local;
     IpAddress remote;
@@ -160,7 +166,10 @@ struct Route {
 
 // ---- UDP encapsulation ports --------------------------------------------------------------------
 
-/// A kernel FOU socket. Identity in the kernel: (family, port, local, peer, peer_port, device);
+/// Who receives on a UDP port and carries what comes in.
+enum class Datapath : std::uint8_t { Kernel, Userspace };
+
+/// A kernel FOU socket, or overlayd's socket in its place. Identity in the kernel: (family, port, local, peer, peer_port, device);
 /// type and protocol are NOT part of it (Linux 6.1 net/ipv4/fou_core.c, fou_cfg_cmp).
 struct FouPort {
     Family family = Family::Ipv4;
@@ -170,6 +179,7 @@ struct FouPort {
     std::optional<IpAddress> local;
     std::optional<Endpoint> peer;
     IfName device;
+    Datapath datapath = Datapath::Kernel;
     friend auto operator<=>(const FouPort&, const FouPort&) = default;
 };
 
@@ -290,6 +300,7 @@ struct KernelState {
     std::map<OffloadKey, bool> offloads;                 ///< what was requested, not what a cascade left
     std::vector<FirewallTable> tables;                   ///< desired: ours; found: those named overlay_*
     std::set<std::string> modules;                       ///< loaded or built in, by kmod's name
+    bool overlayd = false;                               ///< runs, to carry what the kernel does not
 
     // Found only; what else a plan must know in order not to collide or to fail.
     std::set<std::string> missing_modules;               ///< neither in this kernel nor on disk for it

@@ -131,6 +131,7 @@ void read(const At& at, FouPort& out) {
     object.nullable("local", out.local);
     object.nullable("peer", out.peer);
     object.required("device", out.device);
+    object.if_there("datapath", out.datapath);
     object.finish();
 }
 
@@ -278,6 +279,7 @@ void read(const At& at, KernelState& out) {
     object.list("modules", into(out.modules));
     object.list("all_tables", into(out.all_tables));
     object.list("udp_sockets", into(out.udp_sockets));
+    object.if_there("overlayd", out.overlayd);
     if (object.has("missing_modules"))   // not in snapshots of before
         object.list("missing_modules", into(out.missing_modules));
     if (object.has("alternative_names")) {

@@ -140,10 +140,12 @@ Json route_json(const Route& route) {
 }
 
 Json fou_port_json(const FouPort& port) {
-    return Json{{"family", text(port.family)},        {"port", port.port},
-                {"type", encap_type(port.type)},      {"ip_protocol", port.ip_protocol},
-                {"local", text_or_null(port.local)},  {"peer", text_or_null(port.peer)},
-                {"device", name_or_null(port.device)}};
+    Json out{{"family", text(port.family)},        {"port", port.port},
+             {"type", encap_type(port.type)},      {"ip_protocol", port.ip_protocol},
+             {"local", text_or_null(port.local)},  {"peer", text_or_null(port.peer)},
+             {"device", name_or_null(port.device)}};
+    if (port.datapath == Datapath::Userspace) out["datapath"] = "userspace";
+    return out;
 }
 
 Json peer_json(const WireguardPeer& peer) {
@@ -249,6 +251,7 @@ Json state_json(const KernelState& state) {
     }
     out["tables"] = list(state.tables, table_json);
     out["modules"] = list(state.modules, bytes_to_utf8);
+    if (state.overlayd) out["overlayd"] = true;
     out["missing_modules"] = list(state.missing_modules, bytes_to_utf8);
     out["all_tables"] = list(state.all_tables, [](const FoundTable& table) {
         return Json{{"family", bytes_to_utf8(table.family)}, {"name", bytes_to_utf8(table.name)}};

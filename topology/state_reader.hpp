@@ -172,10 +172,14 @@ inline void read(const At& at, GreEncap::Type& out) {
     using Type = GreEncap::Type;
     read_word(at, out, {{"none", Type::None}, {"fou", Type::Fou}, {"gue", Type::Gue}});
 }
+inline void read(const At& at, Datapath& out) {
+    read_word(at, out, {{"kernel", Datapath::Kernel}, {"userspace", Datapath::Userspace}});
+}
 inline void read(const At& at, LinkKind& out) {
     Words<LinkKind> words;
     for (const LinkKind kind : {LinkKind::Bridge, LinkKind::Gretap, LinkKind::Ip6gretap,
-                                LinkKind::Wireguard, LinkKind::Veth, LinkKind::Other}) {
+                                LinkKind::Wireguard, LinkKind::Tap, LinkKind::Tun, LinkKind::Veth,
+                                LinkKind::Other}) {
         words.emplace_back(text(kind), kind);
     }
     read_word(at, out, words);

@@ -44,6 +44,9 @@ Step inverse(const Step& step) {
                           [](const SetOffload& s) -> Step {
                               return SetOffload{s.key, s.to, s.from};
                           },
+                          [](const RunOverlayd& s) -> Step {
+                              return RunOverlayd{s.to, s.from};
+                          },
                       },
                       step);
 }
@@ -86,6 +89,7 @@ std::string object_of(const Step& step) {
             [](const SetOffload& s) {
                 return fmt::format("offload {} of {}", s.key.feature, s.key.link.str());
             },
+            [](const RunOverlayd&) { return std::string{"overlayd"}; },
         },
         step);
 }
@@ -114,6 +118,7 @@ std::string describe(const Step& step) {
                                           : !s.from ? "add"
                                                     : "change"; },
             [](const SetOffload&) { return "set"; },
+            [](const RunOverlayd& s) { return s.to ? "start" : "stop"; },
         },
         step);
     return fmt::format("{} {}", verb, object_of(step));

@@ -96,10 +96,16 @@ struct SetOffload {
     bool to = false;
 };
 
+/// Starts overlayd, or ends it. Starting one that runs is no change.
+struct RunOverlayd {
+    bool from = false;
+    bool to = false;
+};
+
 using Step = std::variant<LoadModule, KeepModule, ReplaceTable, SetSysctl, AddFouPort,
                           RemoveFouPort, CreateLink, DeleteLink, RenameLink, ChangeLink,
                           AddAddress, RemoveAddress, AddRoute, RemoveRoute, SetWireguard, SetPeer,
-                          SetOffload>;
+                          SetOffload, RunOverlayd>;
 
 /// The step that undoes this one. Total: a new kind of step does not compile until it has one.
 [[nodiscard]] Step inverse(const Step& step);

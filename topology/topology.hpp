@@ -25,6 +25,10 @@ struct Setting {
 enum class LinkType { GretapGue, GretapWireguard, Wireguard };
 [[nodiscard]] std::string_view text(LinkType type);   ///< "gretap-gue", …
 
+/// Who carries the packets of an endpoint (a GUE port, a WireGuard device). Auto: the kernel where it can.
+enum class DatapathChoice { Auto, Kernel, Userspace };
+[[nodiscard]] std::string_view text(DatapathChoice choice);   ///< "auto", "kernel", "userspace"
+
 /// How a node reaches the Internet.
 struct Underlay {
     Span at;
@@ -87,6 +91,7 @@ struct Guards {
 struct GueEndpoint {          ///< `gue` of the hub
     Span at;
     Located<std::uint16_t> port;
+    Located<DatapathChoice> datapath{DatapathChoice::Auto, {}};
 };
 
 struct WireguardEndpoint {    ///< `wireguard` of the hub
@@ -97,6 +102,7 @@ struct WireguardEndpoint {    ///< `wireguard` of the hub
     Located<std::string> private_key_file;        ///< relative to the directory of the file
     Located<PublicKey> public_key;
     Setting<Mtu> mtu;
+    Located<DatapathChoice> datapath{DatapathChoice::Auto, {}};
 };
 
 struct Nat { Span at; Located<IpAddress> address; Located<std::uint16_t> port; };
@@ -109,6 +115,8 @@ struct LinkSpec {
     Span at;
     Located<LinkType> type;
     std::optional<Located<Family>> underlay;      ///< "ipv4"/"ipv6"; default: ipv4 if the hub has one
+
+    Located<DatapathChoice> datapath{DatapathChoice::Auto, {}};   ///< at the spoke
 
     // gretap-gue and gretap-wireguard: the Ethernet tunnel
     std::optional<Located<IfName>> hub_interface; ///< name of the hub's end; default derived

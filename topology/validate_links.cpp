@@ -344,6 +344,24 @@ void warn_of_open_gue(const Topology& topology, Findings& findings) {
         "gretap-wireguard is the safe type over a public underlay");
 }
 
+/// Links of one spoke on one port: what comes in there arrives at one place.
+void check_shared_ports(const Topology& topology, Findings& findings) {
+    std::map<std::tuple<std::string, Family, std::uint16_t>, const LinkSpec*> first;
+    for_each_link(topology, [&](const Node& spoke, const LinkSpec& link) {
+        if (!is_gue(link) || link.datapath.value == DatapathChoice::Auto) return;
+        const std::uint16_t port = spoke_gue_port(topology, link);
+        const auto [found, is_new] =
+            first.try_emplace({spoke.name, underlay_family(topology, link), port}, &link);
+        const auto& other = found->second->datapath;
+        if (is_new || other.value == link.datapath.value) return;
+        findings.error(link.datapath.at, link_path(spoke, link) + ".datapath",
+                       fmt::format("another link on port {} is carried by the {} ({})", port,
+                                   other.value == DatapathChoice::Kernel ? "kernel" : "userspace",
+                                   findings.place(other.at)),
+                       "give one of them a \"port\" of its own, or let both say the same");
+    });
+}
+
 }  // namespace
 
 void validate_links(const Topology& topology, Findings& findings) {
@@ -351,6 +369,7 @@ void validate_links(const Topology& topology, Findings& findings) {
     for_each_link(topology,
                   [&](const Node& spoke, const LinkSpec& link) { rules.check(spoke, link); });
     warn_of_open_gue(topology, findings);
+    check_shared_ports(topology, findings);
     const auto& device = topology.hub.wireguard;
     bool used = false;
     for_each_link(topology,

@@ -1,7 +1,7 @@
 // overlayctl snapshot: this kernel's state as JSON, for `diff --against` and for bug reports.
 
 #include "daemon/overlayctl/command.hpp"
-#include "netlink/kernel.hpp"
+#include "daemon/reconcile/live_kernel.hpp"
 #include "topology/state_json.hpp"
 
 #include <cstdio>
@@ -16,12 +16,15 @@ int run_snapshot(const Arguments& arguments) {
                         "firewall tables. Input of\n"
                         "`diff --against`. Writes nothing and loads no module. Private and "
                         "preshared keys are not in it."};
+    command.add_directory_options();
     if (const auto over = command.parse(arguments)) return *over;
 
     auto kernel = netlink::Kernel::open();
     if (!kernel) return complain(kernel.error());
     Secrets secrets;
-    const auto state = kernel->snapshot(secrets);
+    const Directories directories = command.directories();
+    control::Overlayd overlayd{directories.run, directories.state};
+    const auto state = LiveKernel{*kernel, overlayd, secrets}.snapshot();
     if (!state) return complain(state.error());
     const std::string json = to_json(*state);
     print(stdout, json);

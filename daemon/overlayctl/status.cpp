@@ -47,6 +47,7 @@ Result<std::optional<NetworkStatus>> read_status(const std::string& network,
     if (!prepared) return pass_on(prepared);
     auto activity = prepared->kernel.activity();
     if (!activity) return pass_on(activity);
+    if (const auto added = prepared->overlayd.add_to(*activity); !added) return pass_on(added);
     return std::optional<NetworkStatus>{
         NetworkStatus{**applied, std::move(*prepared), std::move(*activity)}};
 }

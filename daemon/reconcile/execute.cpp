@@ -94,6 +94,7 @@ bool is_undone(const Step& step, const KernelState& found) {
                 const bool* now = find(found.offloads, s.key);
                 return now == nullptr || *now == s.from;
             },
+            [&](const RunOverlayd& s) { return found.overlayd == s.from; },
         },
         step);
 }

@@ -59,6 +59,7 @@ Result<Ledger> assemble(const Json& json) {
     out.tables = owned->all_tables;
     out.addresses = owned->addresses;
     out.routes = owned->routes;
+    out.overlayd = owned->overlayd;
     for (const auto& [key, value] : before->sysctls) {
         const std::string cause = json.at("causes").value(bytes_to_utf8(key), "");
         out.sysctls[key] = {value, ours->sysctls.at(key), cause};
@@ -88,6 +89,7 @@ std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
     owned.all_tables = ledger.tables;
     owned.addresses = ledger.addresses;
     owned.routes = ledger.routes;
+    owned.overlayd = ledger.overlayd;
     for (const auto& [key, former] : ledger.sysctls) {
         before.sysctls[key] = former.before;
         ours.sysctls[key] = former.ours;

@@ -1,18 +1,25 @@
 #pragma once
-// The real kernel as the executor sees it: netlink::Kernel with the secrets that its steps name.
+// The real kernel as the executor sees it: netlink::Kernel, with what overlayd carries in its place, and the
+// secrets that steps name.
 
+#include "daemon/control/overlayd.hpp"
 #include "netlink/kernel.hpp"
 
 namespace overlay {
 
 class LiveKernel {
   public:
-    LiveKernel(netlink::Kernel& kernel, Secrets& secrets) : kernel_{kernel}, secrets_{secrets} {}
-    [[nodiscard]] Result<KernelState> snapshot() { return kernel_.snapshot(secrets_); }
-    [[nodiscard]] Result<void> execute(const Step& step) { return kernel_.execute(step, secrets_); }
+    LiveKernel(netlink::Kernel& kernel, control::Overlayd& overlayd, Secrets& secrets)
+        : kernel_{kernel}, overlayd_{overlayd}, secrets_{secrets} {}
+    [[nodiscard]] Result<KernelState> snapshot();
+    [[nodiscard]] Result<void> execute(const Step& step);
 
   private:
+    Result<void> create(const CreateLink& step);
+    Result<void> change(const ChangeLink& step);
+
     netlink::Kernel& kernel_;
+    control::Overlayd& overlayd_;
     Secrets& secrets_;
 };
 

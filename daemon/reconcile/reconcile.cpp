@@ -6,6 +6,7 @@
 #include "netlink/modules.hpp"
 #include "netlink/udp_sockets.hpp"
 #include "topology/attributes.hpp"
+#include "topology/datapath.hpp"
 #include "topology/render_plan.hpp"
 
 #include <fmt/format.h>
@@ -55,11 +56,19 @@ std::vector<std::string> differences(const Prepared& prepared, const KernelState
     return out;
 }
 
+Result<KernelState> snapshot_of(Prepared& prepared) {
+    return LiveKernel{prepared.kernel, prepared.overlayd, prepared.secrets}.snapshot();
+}
+
+std::uint64_t writes_of(const Prepared& prepared) {
+    return prepared.kernel.writes() + prepared.overlayd.writes();
+}
+
 Outcome rolled_back(Prepared& prepared, Report report, const LedgerStore& store) {
     Outcome out;
     out.error = std::move(report.failure);
     out.error_origin = std::move(report.failure_origin);
-    const auto now = prepared.kernel.snapshot(prepared.secrets);
+    const auto now = snapshot_of(prepared);
     out.left_over =
         now ? differences(prepared, *now)
             : std::vector<std::string>{"the kernel's state cannot be read: " + text(now.error())};
@@ -71,15 +80,15 @@ Outcome rolled_back(Prepared& prepared, Report report, const LedgerStore& store)
             out.verdict = Outcome::Verdict::RolledBackInPart;
         }
     }
+    out.writes = writes_of(prepared);
     out.plan = std::move(prepared.plan);
-    out.writes = prepared.kernel.writes();
     return out;
 }
 
 /// The kernel said yes to every step; does the world agree?
 Report verify(Prepared& prepared) {
     Report report;
-    const auto now = prepared.kernel.snapshot(prepared.secrets);
+    const auto now = snapshot_of(prepared);
     if (!now) {
         report.failure = now.error();
         return report;
@@ -135,18 +144,20 @@ Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& 
     if (!ledger) return pass_on(ledger);
     auto neighbours = store.load_neighbours(intent.network);
     if (!neighbours) return pass_on(neighbours);
-    auto found = kernel->snapshot(secrets);
+    control::Overlayd overlayd{directories.run, directories.state};
+    auto found = LiveKernel{*kernel, overlayd, secrets}.snapshot();
     if (!found) return pass_on(found);
+    choose_datapaths(intent, *found);
     Plan made = plan(intent, *found, *ledger, *neighbours);
     name_port_owners(made);
     name_packages(made, intent);
-    return Prepared{std::move(*kernel),     std::move(secrets), std::move(intent),
+    return Prepared{std::move(*kernel),     std::move(overlayd), std::move(secrets), std::move(intent),
                     std::move(*ledger),     std::move(*neighbours),
                     std::move(*found),      std::move(made)};
 }
 
-Plan plan_against(const NodeIntent& intent, const KernelState& found,
-                  const Directories& directories) {
+Plan plan_against(NodeIntent intent, const KernelState& found, const Directories& directories) {
+    choose_datapaths(intent, found);
     const LedgerStore store{directories.state};
     const auto ledger = store.load(intent.network);
     const auto neighbours = store.load_neighbours(intent.network);
@@ -177,7 +188,7 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
             return failed(Outcome::Verdict::Failed, saved.error());
         }
     }
-    LiveKernel kernel{prepared->kernel, prepared->secrets};
+    LiveKernel kernel{prepared->kernel, prepared->overlayd, prepared->secrets};
     Report report = execute(prepared->plan, kernel);
     if (report.failure) return rolled_back(*prepared, std::move(report), store);
     if (!prepared->plan.is_empty()) report = verify(*prepared);
@@ -191,8 +202,8 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
             out.verdict = Outcome::Verdict::Failed;
         }
     }
+    out.writes = writes_of(*prepared);
     out.plan = std::move(prepared->plan);
-    out.writes = prepared->kernel.writes();
     return out;
 }
 

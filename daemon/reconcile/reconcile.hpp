@@ -1,7 +1,7 @@
 #pragma once
 // The way of a change on one node, from the checked topology to the verified kernel:
 //
-//     keys → compile → snapshot → plan → (refused? stop) → ledger → execute → snapshot → plan must be empty
+//     keys → compile → snapshot → who carries what → plan → (refused? stop) → ledger → execute → snapshot → plan must be empty
 //
 // diff stops after the plan. apply and down hold the host's lock throughout, so that there is one writer:
 // networks share what belongs to the host.
@@ -9,6 +9,7 @@
 #include "daemon/reconcile/execute.hpp"
 #include "daemon/reconcile/ledger_store.hpp"
 #include "daemon/io/files.hpp"
+#include "daemon/control/overlayd.hpp"
 #include "netlink/kernel.hpp"
 #include "topology/plan.hpp"
 
@@ -45,6 +46,7 @@ struct Outcome {
 /// Everything known before anything is changed.
 struct Prepared {
     netlink::Kernel kernel;
+    control::Overlayd overlayd;
     Secrets secrets;
     NodeIntent intent;
     Ledger ledger;
@@ -57,7 +59,8 @@ struct Prepared {
 [[nodiscard]] Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& directories);
 
 /// The same against a state that was read elsewhere; the ledger is taken from `directories` if readable.
-[[nodiscard]] Plan plan_against(const NodeIntent& intent, const KernelState& found, const Directories& directories);
+[[nodiscard]] Plan plan_against(NodeIntent intent, const KernelState& found,
+                                const Directories& directories);
 
 /// Makes it so, or leaves it as it was. `intent` of an empty desired state takes everything down.
 [[nodiscard]] Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options);

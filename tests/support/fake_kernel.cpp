@@ -88,6 +88,10 @@ Result<void> FakeKernel::carry_out(const Step& step) {
                 state.offloads[s.key] = s.to;
                 return {};
             },
+            [&](const RunOverlayd& s) -> Result<void> {
+                state.overlayd = s.to;
+                return {};
+            },
         },
         step);
 }
@@ -130,7 +134,7 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
     link.master = IfName{};
     link.port.reset();
     state.links.emplace(link.name, link);
-    if (link.kind == LinkKind::Wireguard) state.wireguard[link.name].listen_port = 0;
+    if (is_wireguard(link.kind)) state.wireguard[link.name].listen_port = 0;
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
         for (const char* name : interface_sysctls) {
             const auto from = state.sysctls.find(conf_sysctl(family, "default", name));

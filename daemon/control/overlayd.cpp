@@ -1,0 +1,180 @@
+#include "daemon/control/overlayd.hpp"
+
+#include "topology/state_json.hpp"
+
+#include <openssl/crypto.h>
+
+namespace overlay::control {
+
+namespace {
+
+/// Text that may hold keys.
+class Wiped {
+  public:
+    explicit Wiped(std::string text) : text_{std::move(text)} {}
+    Wiped(const Wiped&) = delete;
+    Wiped& operator=(const Wiped&) = delete;
+    ~Wiped() { OPENSSL_cleanse(text_.data(), text_.size()); }
+    [[nodiscard]] const std::string& text() const { return text_; }
+
+  private:
+    std::string text_;
+};
+
+std::string state_of(const Link& link) {
+    KernelState state;
+    state.links.emplace(link.name, Link{.name = link.name, .kind = link.kind, .gretap = link.gretap});
+    return to_json(state);
+}
+
+std::string state_of(const FouPort& port) {
+    KernelState state;
+    state.fou_ports.insert(port);
+    return to_json(state);
+}
+
+}  // namespace
+
+// ---- reading ------------------------------------------------------------------------------------
+
+Result<Client*> Overlayd::client() {
+    if (client_) return &*client_;
+    auto connected = Client::connect(run_directory_);
+    if (!connected) return pass_on(connected);
+    client_.emplace(std::move(*connected));
+    return &*client_;
+}
+
+Result<void> Overlayd::add_to(KernelState& state, Secrets& secrets) {
+    devices_.clear();
+    for (const auto& [name, link] : state.links) {
+        if (link.kind == LinkKind::Tun) devices_.insert(name);
+    }
+    const auto peer = client();
+    if (!peer && peer.error().kind == Error::Kind::NotFound) return {};
+    if (!peer) return pass_on(peer);
+    const auto answered = (*peer)->ask({"state", "", ""});
+    if (!answered) {
+        client_.reset();
+        return pass_on(answered);
+    }
+    auto carried = state_from_json(*answered);
+    if (!carried) return pass_on(carried);
+    state.overlayd = true;
+    for (auto& [name, link] : carried->links) {
+        const auto found = state.links.find(name);
+        if (found != state.links.end()) found->second.gretap = std::move(link.gretap);
+    }
+    state.fou_ports.merge(carried->fou_ports);
+    for (const auto& [name, none] : carried->wireguard) {
+        auto told = (*peer)->ask({"uapi", name.str(), std::string{get_device}});
+        if (!told) return pass_on(told);
+        const Wiped text{std::move(*told)};
+        auto device = device_of(text.text(), secrets);
+        if (!device) return pass_on(device);
+        state.wireguard.insert_or_assign(name, std::move(device->device));
+    }
+    return {};
+}
+
+Result<void> Overlayd::add_to(netlink::Activity& activity) {
+    const auto peer = client();
+    if (!peer && peer.error().kind == Error::Kind::NotFound) return {};
+    if (!peer) return pass_on(peer);
+    for (const IfName& name : devices_) {
+        auto told = (*peer)->ask({"uapi", name.str(), std::string{get_device}});
+        if (!told) continue;   // somebody else's TUN
+        const Wiped text{std::move(*told)};
+        Secrets none;
+        auto device = device_of(text.text(), none);
+        if (!device) return pass_on(device);
+        activity.peers.insert_or_assign(name, std::move(device->activity));
+    }
+    return {};
+}
+
+// ---- changing -----------------------------------------------------------------------------------
+
+bool Overlayd::carries(const Step& step) const {
+    return std::visit(
+        Overloaded{
+            [](const RunOverlayd&) { return true; },
+            [](const AddFouPort& s) { return s.port.datapath == Datapath::Userspace; },
+            [](const RemoveFouPort& s) { return s.port.datapath == Datapath::Userspace; },
+            [](const CreateLink& s) { return is_userspace(s.link.kind); },
+            [](const DeleteLink& s) { return is_userspace(s.link.kind); },
+            [](const ChangeLink& s) { return s.to.kind == LinkKind::Tap && s.to.gretap.has_value(); },
+            [&](const SetWireguard& s) { return devices_.contains(s.link); },
+            [&](const SetPeer& s) { return devices_.contains(s.link); },
+            [](const auto&) { return false; },
+        },
+        step);
+}
+
+Result<void> Overlayd::carry_out(const Step& step, const Secrets& secrets) {
+    return std::visit(
+        Overloaded{
+            [&](const RunOverlayd& s) { return run(s.to); },
+            [&](const AddFouPort& s) { return change({"add-port", "", state_of(s.port)}); },
+            [&](const RemoveFouPort& s) { return change({"remove-port", "", state_of(s.port)}); },
+            [&](const CreateLink& s) { return take(s.link); },
+            [&](const DeleteLink& s) { return forget(s.link.name); },
+            [&](const ChangeLink& s) { return take(s.to); },
+            [&](const SetWireguard& s) {
+                return configure(s.link, set_text(s, secrets), describe(step));
+            },
+            [&](const SetPeer& s) {
+                return configure(s.link, set_text(s, secrets), describe(step));
+            },
+            [](const auto&) { return Result<void>{}; },
+        },
+        step);
+}
+
+Result<void> Overlayd::change(Request request) {
+    const auto peer = client();
+    if (!peer) return pass_on(peer);
+    ++writes_;
+    const auto answered = (*peer)->ask(request);
+    if (answered) return {};
+    if (answered.error().code == ECONNRESET) client_.reset();
+    return pass_on(answered);
+}
+
+Result<void> Overlayd::run(bool wanted) {
+    client_.reset();
+    ++writes_;
+    return wanted ? start_overlayd(run_directory_, state_directory_) : stop_overlayd(run_directory_);
+}
+
+Result<void> Overlayd::take(const Link& link) {
+    if (link.kind == LinkKind::Tap) return change({"set-link", "", state_of(link)});
+    devices_.insert(link.name);
+    return change({"add-device", link.name.str(), ""});
+}
+
+/// What it does not know (any more) is forgotten already.
+Result<void> Overlayd::forget(const IfName& name) {
+    devices_.erase(name);
+    const auto done = change({"remove", name.str(), ""});
+    if (!done && done.error().kind == Error::Kind::NotFound) return {};
+    return done;
+}
+
+Result<void> Overlayd::configure(const IfName& device, const Result<std::string>& text,
+                                 std::string_view doing) {
+    if (!text) return pass_on(text);
+    const Wiped set{*text};
+    const auto peer = client();
+    if (!peer) return pass_on(peer);
+    ++writes_;
+    auto answered = (*peer)->ask({"uapi", device.str(), set.text()});
+    if (!answered && answered.error().kind == Error::Kind::NotFound) {   // it was started after us
+        if (const auto added = change({"add-device", device.str(), ""}); !added) return added;
+        answered = (*peer)->ask({"uapi", device.str(), set.text()});
+    }
+    if (!answered) return pass_on(answered);
+    return outcome_of(*answered, doing);
+}
+
+}  // namespace overlay::control

@@ -1,0 +1,44 @@
+#pragma once
+// overlayd as a part of the kernel's state: what it carries is added to a snapshot in the same types, and the steps
+// that concern it are carried out by asking it. A TAP without overlayd has no attributes, a TUN no device.
+
+#include "daemon/control/client.hpp"
+#include "daemon/control/uapi_text.hpp"
+
+#include <map>
+#include <optional>
+#include <set>
+
+namespace overlay::control {
+
+class Overlayd {
+  public:
+    Overlayd(std::string run_directory, std::string state_directory)
+        : run_directory_{std::move(run_directory)}, state_directory_{std::move(state_directory)} {}
+
+    /// One that does not run adds nothing. Errors: one that runs and does not answer.
+    [[nodiscard]] Result<void> add_to(KernelState& state, Secrets& secrets);
+    [[nodiscard]] Result<void> add_to(netlink::Activity& activity);
+
+    /// Whether this step, or a part of it, is overlayd's.
+    [[nodiscard]] bool carries(const Step& step) const;
+    /// Its part of a step that it carries.
+    [[nodiscard]] Result<void> carry_out(const Step& step, const Secrets& secrets);
+    [[nodiscard]] std::uint64_t writes() const { return writes_; }
+
+  private:
+    Result<Client*> client();
+    Result<void> change(Request request);
+    Result<void> run(bool wanted);
+    Result<void> take(const Link& link);
+    Result<void> forget(const IfName& name);
+    Result<void> configure(const IfName& device, const Result<std::string>& text,
+                           std::string_view doing);
+
+    std::string run_directory_, state_directory_;
+    std::optional<Client> client_;
+    std::set<IfName> devices_;   ///< TUNs, which are WireGuard devices of ours
+    std::uint64_t writes_ = 0;
+};
+
+}  // namespace overlay::control

@@ -1,0 +1,38 @@
+#include "daemon/reconcile/live_kernel.hpp"
+
+namespace overlay {
+
+Result<KernelState> LiveKernel::snapshot() {
+    auto state = kernel_.snapshot(secrets_);
+    if (!state) return state;
+    if (const auto added = overlayd_.add_to(*state, secrets_); !added) return pass_on(added);
+    return state;
+}
+
+Result<void> LiveKernel::execute(const Step& step) {
+    if (!overlayd_.carries(step)) return kernel_.execute(step, secrets_);
+    if (const auto* create_step = std::get_if<CreateLink>(&step)) return create(*create_step);
+    if (const auto* change_step = std::get_if<ChangeLink>(&step)) return change(*change_step);
+    const auto done = overlayd_.carry_out(step, secrets_);
+    if (!done || !std::holds_alternative<DeleteLink>(step)) return done;
+    return kernel_.execute(step, secrets_);
+}
+
+/// The device first, since overlayd opens what is there.
+Result<void> LiveKernel::create(const CreateLink& step) {
+    if (const auto made = kernel_.execute(step, secrets_); !made) return made;
+    const auto taken = overlayd_.carry_out(step, secrets_);
+    if (!taken) (void)kernel_.execute(DeleteLink{step.link}, secrets_);   // the first failure is the story
+    return taken;
+}
+
+Result<void> LiveKernel::change(const ChangeLink& step) {
+    if (const auto done = overlayd_.carry_out(step, secrets_); !done) return done;
+    ChangeLink rest = step;
+    rest.from.gretap.reset();
+    rest.to.gretap.reset();
+    if (rest.from == rest.to) return {};
+    return kernel_.execute(rest, secrets_);
+}
+
+}  // namespace overlay
