@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from network import batch, tcp_each_way
-from story import main, run, story
+from story import main, run, story, wait_until
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"
 ends = ("kernel", "ours")
@@ -46,10 +46,15 @@ class Cable:
             batch(self.node(name), f"link set {device} up\naddress add {ipv4[name]}/24 dev {device}\n"
                                    f"address add {ipv6[name]}/64 dev {device} nodad\n")
 
+    def meet(self, begins, address):
+        """Until both ends are there."""
+        wait_until(lambda: self.node(begins).run("ping", "-n", "-c", "1", "-W", "2", address, code=None).code == 0,
+                   f"{address} answers", 30)
+
     def ping(self, begins, ipv4, sizes, device_mtu):
         """Every size both ways, the largest whole; one byte more does not fit."""
         other = {"kernel": "ours", "ours": "kernel"}
-        self.node(begins).run("ping", "-n", "-c", "1", "-w", "30", ipv4[other[begins]])   # until both are there
+        self.meet(begins, ipv4[other[begins]])
         largest = device_mtu - 28
         for size in [*sizes, largest - 1, largest]:
             for name in ends:
@@ -193,11 +198,11 @@ def _(s):
     pair = WireguardPair(s)
     second = addresses("10.6.0.{}"), addresses("fd06::{}")
     pair.tun()
-    pair.gretap("one", tunnel, 1, 1378, inner, inner6)
-    pair.gretap("two", tunnel, 2, 1378, *second)
+    pair.gretap("first", tunnel, 1, 1378, inner, inner6)
+    pair.gretap("second", tunnel, 2, 1378, *second)
     pair.start()
     for each in (tunnel, inner, second[0]):
-        pair.ours.run("ping", "-n", "-c", "1", "-w", "30", each["kernel"])
+        pair.meet("ours", each["kernel"])
     pair.tcp(tunnel, inner, second[1])
     s.check(pair.process.alive(), "carry has ended")
 
