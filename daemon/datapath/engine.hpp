@@ -1,83 +1,50 @@
 #pragma once
-// The loop that carries Ethernet over GUE in user space, for kernels that have no GRE or FOU:
+// One thread that carries the frames of any number of endpoints, each of them of its own kind:
 //
-//     TAP read ─▶ super-frame ─▶ segments (headers only) ─▶ GUE + GRE ─▶ trains ─▶ one sendmmsg
-//     TAP write ◀─ super-frames ◀─ coalesced flows ◀─ decapsulated, judged ◀─ one recvmmsg
+//     gue_endpoint.hpp         Ethernet over GUE, for kernels that have no GRE or FOU
+//     wireguard_endpoint.hpp   Ethernet in GRE, and packets, over WireGuard
 //
-// One thread; work is bounded per turn, so that a busy direction does not starve the other. Protocol and
-// bytes are known to the pure parts beside this file, descriptors to io/; this file knows the order.
+// Endpoints come, change and go while it runs; whoever changes them (a control socket) watches the same
+// loop and is called between two turns.
 
-#include "daemon/datapath/coalesce.hpp"
-#include "daemon/datapath/gretap_gue.hpp"
-#include "daemon/datapath/trains.hpp"
-#include "daemon/io/tap.hpp"
-#include "daemon/io/udp_socket.hpp"
+#include "daemon/datapath/gue_endpoint.hpp"
+#include "daemon/datapath/wireguard_endpoint.hpp"
 
 #include <map>
-#include <memory>
 
 namespace overlay::datapath {
 
-struct GretapLinkConfig {
-    IfName device;
-    IpAddress remote;
-    std::uint16_t remote_port = 0;
-    std::optional<std::uint32_t> key;
-    std::uint8_t traffic_class = 0;   ///< DSCP of what is sent; ECN is the inner packet's
-};
-
-/// One UDP port and the gretap links behind it.
-struct GueEndpointConfig {
-    io::UdpOptions socket;
-    std::vector<GretapLinkConfig> links;
-};
-
-struct EngineOptions {
-    io::TapOptions::Offload device_offload = io::TapOptions::Offload::Auto;
-    Coalescer::Merging merging = Coalescer::Merging::On;
-};
-
-/// Of a link; both directions. Frames are those of the inner network, after cutting and before merging.
-struct LinkCounters {
-    std::uint64_t sent_frames = 0, sent_bytes = 0;
-    std::uint64_t received_frames = 0, received_bytes = 0;
-    std::uint64_t lost_datagrams = 0;   ///< that the socket did not take
-    std::array<std::uint64_t, wire::drop_reason_count> drops{};
-};
-
 class Engine {
   public:
-    /// Opens every device and port. Errors: those of Tap::open and UdpSocket::open.
-    [[nodiscard]] static Result<Engine> open(const std::vector<GueEndpointConfig>& endpoints,
-                                             const EngineOptions& options);
-    Engine(Engine&&) noexcept;
-    ~Engine();
+    /// Errors: Failed.
+    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const EngineOptions& options);
 
-    /// Carries frames until `stop` is readable. Errors: Failed, when a device or the loop itself breaks.
+    /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open.
+    /// Errors: those of opening it; a device or port that failed leaves what was there before.
+    [[nodiscard]] Result<void> set(const GueEndpointConfig& config);
+    [[nodiscard]] Result<void> set(const WireguardEndpointConfig& config);
+    void remove(const std::string& name);
+    /// For `wg` and the like; nullptr: there is none. Stays until it is removed.
+    [[nodiscard]] WireguardEndpoint* wireguard(const std::string& name);
+
+    /// For descriptors of others.
+    [[nodiscard]] io::EventLoop& loop() { return loop_; }
+    /// Carries until `stop` is readable. Errors: Failed, when the loop itself breaks.
     [[nodiscard]] Result<void> run(int stop);
 
-    [[nodiscard]] std::vector<std::pair<IfName, LinkCounters>> counters() const;
+    [[nodiscard]] std::vector<LinkReport> counters() const;
 
   private:
-    struct Link;
-    struct Endpoint;
-    Engine();
+    Engine(io::EventLoop loop, const EngineOptions& options)
+        : loop_{std::move(loop)}, options_{options} {}
+    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, options_}; }
+    [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
 
-    Result<void> add(const GueEndpointConfig& config, const EngineOptions& options);
-    Result<void> from_device(Link& link);
-    void send_frame(Link& link, wire::MutableBytes frame, const wire::VnetHeader& header);
-    void send_super_frame(Link& link, wire::Bytes frame, const wire::VnetHeader& header);
-    void flush(Link& link);
-    void from_network(Endpoint& endpoint);
-    void deliver(Endpoint& endpoint, const io::Received& received);
-    void deliver_one(Endpoint& endpoint, const io::Received& received, wire::MutableBytes datagram);
-    Link* link_of(Endpoint& endpoint, const io::SocketAddress& from,
-                  const std::optional<std::uint32_t>& key);
-    void write_out(Link& link);
-
-    std::vector<std::unique_ptr<Endpoint>> endpoints_;
-    std::vector<std::byte> arena_;   ///< frames of one turn, as they were read
-    Trains trains_;
+    io::EventLoop loop_;
+    EngineOptions options_;
+    Workspace workspace_;
+    std::map<std::string, std::unique_ptr<GueEndpoint>> gue_;
+    std::map<std::string, std::unique_ptr<WireguardEndpoint>> wireguard_;
 };
 
 }  // namespace overlay::datapath

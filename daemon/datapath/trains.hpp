@@ -8,10 +8,11 @@
 
 namespace overlay::datapath {
 
-/// Where the datagrams that follow go to.
+/// Where the datagrams that follow go to; the address must stay until Trains::clear().
 struct Destination {
     const io::SocketAddress* to = nullptr;
     std::uint8_t traffic_class = 0;
+    IpAddress from{};   ///< unspecified: the kernel chooses
     friend bool operator==(const Destination&, const Destination&) = default;
 };
 
@@ -25,7 +26,10 @@ class Trains {
     /// A datagram of headers and payload; false: no room is left.
     [[nodiscard]] bool add(const Destination& destination, wire::MutableBytes headers,
                            wire::Bytes payload);
+    /// A datagram that is whole; those that lie one behind the other stay one slice.
+    [[nodiscard]] bool add(const Destination& destination, wire::Bytes datagram);
 
+    [[nodiscard]] bool empty() const { return runs_.empty(); }
     [[nodiscard]] std::span<const io::Train> trains();
     void clear();
 
@@ -36,6 +40,7 @@ class Trains {
         std::size_t segment_bytes = 0, size_bytes = 0, segments = 0;
         bool ended = false;   ///< a shorter datagram came last
     };
+    Run& run_for(const Destination& destination, std::size_t size_bytes);
     [[nodiscard]] bool joins(const Run& run, const Destination& destination,
                              std::size_t size_bytes) const;
 

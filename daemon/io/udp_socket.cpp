@@ -1,5 +1,6 @@
 #include "daemon/io/udp_socket.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -29,15 +30,19 @@ void grow_buffers(int fd) {
 
 /// TTL, "don't fragment", the traffic class of what comes; each a refinement that an old kernel may lack.
 void set_ip_options(int fd, const UdpOptions& options) {
+    const bool whole = options.fragments == UdpOptions::Fragments::Never;
+    const bool tells = options.local_address == UdpOptions::LocalAddress::Tell;
     if (options.family == Family::Ipv4) {
         set(fd, IPPROTO_IP, IP_TTL, options.ttl);
-        set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+        set(fd, IPPROTO_IP, IP_MTU_DISCOVER, whole ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
         set(fd, IPPROTO_IP, IP_RECVTOS, 1);
+        if (tells) set(fd, IPPROTO_IP, IP_PKTINFO, 1);
     } else {
         set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
         set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, options.ttl);
-        set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+        set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, whole ? IPV6_PMTUDISC_DO : IPV6_PMTUDISC_DONT);
         set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+        if (tells) set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
         constexpr int no_check6_rx = 102;   // Linux include/uapi/linux/udp.h: zero checksums are taken
         set(fd, IPPROTO_UDP, no_check6_rx, 1);
     }
@@ -61,7 +66,7 @@ T control_value(const cmsghdr& header) {
     return value;
 }
 
-/// Segment size and traffic class as control messages tell them.
+/// Segment size, traffic class and our own address as control messages tell them.
 void read_controls(msghdr& message, Received& out) {
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
         if (at->cmsg_level == IPPROTO_UDP && at->cmsg_type == UDP_GRO) {
@@ -70,13 +75,32 @@ void read_controls(msghdr& message, Received& out) {
             out.traffic_class = control_value<std::uint8_t>(*at);
         } else if (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_TCLASS) {
             out.traffic_class = static_cast<std::uint8_t>(control_value<int>(*at));
+        } else if (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_PKTINFO) {
+            const auto info = control_value<in_pktinfo>(*at);
+            out.to = IpAddress::from_bytes(Family::Ipv4, &info.ipi_addr);
+        } else if (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_PKTINFO) {
+            const auto info = control_value<in6_pktinfo>(*at);
+            out.to = IpAddress::from_bytes(Family::Ipv6, &info.ipi6_addr);
         }
+    }
+}
+
+/// As whom to send. The interface stays open: the routes decide, and may have changed.
+void add_source(msghdr& message, std::size_t& used, const IpAddress& from) {
+    if (from.family() == Family::Ipv4) {
+        in_pktinfo info{};
+        std::memcpy(&info.ipi_spec_dst, from.data(), sizeof info.ipi_spec_dst);
+        add_control(message, used, IPPROTO_IP, IP_PKTINFO, info);
+    } else {
+        in6_pktinfo info{};
+        std::memcpy(&info.ipi6_addr, from.data(), sizeof info.ipi6_addr);
+        add_control(message, used, IPPROTO_IPV6, IPV6_PKTINFO, info);
     }
 }
 
 }  // namespace
 
-SocketAddress SocketAddress::of(const Endpoint& endpoint) {
+SocketAddress SocketAddress::of(const Endpoint& endpoint, std::uint32_t interface) {
     SocketAddress out;
     if (endpoint.address.family() == Family::Ipv4) {
         sockaddr_in in{};
@@ -90,6 +114,7 @@ SocketAddress SocketAddress::of(const Endpoint& endpoint) {
         in.sin6_family = AF_INET6;
         in.sin6_port = htons(endpoint.port);
         std::memcpy(&in.sin6_addr, endpoint.address.data(), sizeof in.sin6_addr);
+        if (endpoint.address.is_link_local()) in.sin6_scope_id = interface;
         std::memcpy(&out.storage, &in, sizeof in);
         out.size_bytes = sizeof in;
     }
@@ -113,14 +138,14 @@ std::uint16_t SocketAddress::port() const {
     return ntohs(in.sin_port);
 }
 
-// ---- opening ------------------------------------------------------------------------------------
+std::uint32_t SocketAddress::interface() const {
+    if (storage.ss_family != AF_INET6) return 0;
+    sockaddr_in6 in{};
+    std::memcpy(&in, &storage, sizeof in);
+    return in.sin6_scope_id;
+}
 
-UdpSocket::UdpSocket(UniqueFd fd)
-    : fd_{std::move(fd)},
-      memory_(receive_buffers * receive_bytes),
-      received_(receive_buffers),
-      messages_(receive_buffers),
-      controls_(receive_buffers * control_bytes) {}
+// ---- opening ------------------------------------------------------------------------------------
 
 Result<UdpSocket> UdpSocket::open(const UdpOptions& options) {
     const std::string doing = "open UDP port " + std::to_string(options.port);
@@ -141,8 +166,10 @@ Result<UdpSocket> UdpSocket::open(const UdpOptions& options) {
     UdpSocket out{std::move(fd)};
     out.family_ = options.family;
     out.port_ = address.port();
-    out.can_segment_ = options.offload == UdpOptions::Offload::Auto;
-    if (out.can_segment_) set(out.fd(), IPPROTO_UDP, UDP_GRO, 1);
+    // Before Linux 4.18 there is no UDP_SEGMENT, and before 5.0 no UDP_GRO.
+    out.can_segment_ = options.offload == UdpOptions::Offload::Auto &&
+                       set(out.fd(), IPPROTO_UDP, UDP_SEGMENT, 0);
+    if (options.offload == UdpOptions::Offload::Auto) set(out.fd(), IPPROTO_UDP, UDP_GRO, 1);
     return out;
 }
 
@@ -160,6 +187,7 @@ void UdpSocket::prepare(const Train& train, mmsghdr& message, std::span<std::byt
     const int traffic_class = train.traffic_class;
     if (family_ == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TOS, traffic_class);
     else add_control(header, used, IPPROTO_IPV6, IPV6_TCLASS, traffic_class);
+    if (!train.from.is_unspecified()) add_source(header, used, train.from);
     if (train.segments > 1) {
         const auto segment_bytes = static_cast<std::uint16_t>(train.segment_bytes);
         add_control(header, used, IPPROTO_UDP, UDP_SEGMENT, segment_bytes);
@@ -170,8 +198,10 @@ void UdpSocket::prepare(const Train& train, mmsghdr& message, std::span<std::byt
 std::size_t UdpSocket::send(std::span<const Train> trains) {
     std::size_t lost = 0;
     constexpr std::size_t batch = 32;
+    constexpr std::size_t control_bytes =
+        2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
     std::array<mmsghdr, batch> messages;
-    alignas(cmsghdr) std::array<std::byte, batch * 64> controls;
+    alignas(cmsghdr) std::array<std::byte, batch * control_bytes> controls;
     while (!trains.empty()) {
         const std::size_t count = std::min(trains.size(), batch);
         if (!can_segment_ && trains.front().segments > 1) {
@@ -179,71 +209,105 @@ std::size_t UdpSocket::send(std::span<const Train> trains) {
             trains = trains.subspan(1);
             continue;
         }
-        for (std::size_t i = 0; i < count; ++i)
-            prepare(trains[i], messages[i], std::span{controls}.subspan(i * 64, 64));
+        for (std::size_t i = 0; i < count; ++i) {
+            prepare(trains[i], messages[i],
+                    std::span{controls}.subspan(i * control_bytes, control_bytes));
+        }
         const int sent = ::sendmmsg(fd(), messages.data(), static_cast<unsigned>(count), 0);
         if (sent > 0) {
             trains = trains.subspan(static_cast<std::size_t>(sent));
             continue;
         }
         if (errno == EINTR) continue;
-        const bool full = errno == EAGAIN || errno == ENOBUFS;
-        if (full) {
+        if (errno == EAGAIN) {
             pollfd wait{fd(), POLLOUT, 0};
-            if (errno == EAGAIN && ::poll(&wait, 1, full_patience_ms) > 0) continue;
-        } else if ((errno == EIO || errno == EINVAL) && trains.front().segments > 1) {
-            can_segment_ = false;   // the same train again, in single datagrams
-            continue;
+            if (::poll(&wait, 1, full_patience_ms) > 0) continue;
+            errno = ENOBUFS;
         }
-        lost += trains.front().segments;
+        lost += send_otherwise(trains.front(), errno);
         trains = trains.subspan(1);
     }
     return lost;
 }
 
-/// Walks the train's slices and sends each datagram by itself.
+/// What the kernel refused as it was: without what it may have refused, or not at all.
+std::size_t UdpSocket::send_otherwise(const Train& train, int reason) {
+    const bool is_refused = reason == EINVAL || reason == EMSGSIZE || reason == EIO ||
+                            reason == EADDRNOTAVAIL || reason == ENETUNREACH;
+    if (is_refused && !train.from.is_unspecified()) {   // the address may be gone from this machine
+        Train other = train;
+        other.from = {};
+        return send({&other, 1});
+    }
+    // EIO: the device that the route leads to computes no checksums. The others are said of this train:
+    // segments larger than the path takes (EINVAL before Linux 6.14) may still go in fragments.
+    if (train.segments > 1 && reason == EIO) can_segment_ = false;
+    if (train.segments > 1 && is_refused) return send_one_by_one(train);
+    return train.segments;
+}
+
+/// Cuts the train's slices where one datagram ends and the next begins.
 std::size_t UdpSocket::send_one_by_one(const Train& train) {
-    std::size_t lost = 0, first = 0;
-    while (first < train.slices.size()) {
+    constexpr std::size_t max_slices = 8;
+    std::array<iovec, max_slices> slices;
+    std::size_t lost = 0, at = 0, used_of_slice = 0;
+    for (std::size_t n = 0; n < train.segments; ++n) {
         Train one = train;
         one.segments = 1;
         one.size_bytes = 0;
-        std::size_t end = first;
-        while (end < train.slices.size() && one.size_bytes < train.segment_bytes)
-            one.size_bytes += train.slices[end++].iov_len;
-        one.slices = train.slices.subspan(first, end - first);
+        std::size_t count = 0;
+        while (one.size_bytes < train.segment_bytes && at < train.slices.size()) {
+            OVERLAY_ASSERT(count < max_slices);
+            const iovec& slice = train.slices[at];
+            const std::size_t size = std::min(slice.iov_len - used_of_slice,
+                                              train.segment_bytes - one.size_bytes);
+            slices[count++] = {static_cast<std::byte*>(slice.iov_base) + used_of_slice, size};
+            one.size_bytes += size;
+            used_of_slice += size;
+            if (used_of_slice < slice.iov_len) continue;
+            ++at;
+            used_of_slice = 0;
+        }
+        one.slices = std::span{slices}.first(count);
         lost += send({&one, 1});
-        first = end;
     }
     return lost;
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
 
-std::span<const Received> UdpSocket::receive() {
-    std::array<iovec, receive_buffers> slices;
-    for (std::size_t i = 0; i < receive_buffers; ++i) {
-        slices[i] = {memory_.data() + i * receive_bytes, receive_bytes};
-        msghdr& header = messages_[i].msg_hdr;
+ReceiveRoom::ReceiveRoom()
+    : memory_(buffers * buffer_bytes),
+      received_(buffers),
+      messages_(buffers),
+      controls_(buffers * control_bytes) {}
+
+std::span<const Received> UdpSocket::receive(ReceiveRoom& room) {
+    std::array<iovec, ReceiveRoom::buffers> slices;
+    for (std::size_t i = 0; i < slices.size(); ++i) {
+        slices[i] = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, ReceiveRoom::buffer_bytes};
+        msghdr& header = room.messages_[i].msg_hdr;
         header = {};
-        header.msg_name = &received_[i].from.storage;
-        header.msg_namelen = sizeof received_[i].from.storage;
+        header.msg_name = &room.received_[i].from.storage;
+        header.msg_namelen = sizeof room.received_[i].from.storage;
         header.msg_iov = &slices[i];
         header.msg_iovlen = 1;
-        header.msg_control = controls_.data() + i * control_bytes;
-        header.msg_controllen = control_bytes;
+        header.msg_control = room.controls_.data() + i * ReceiveRoom::control_bytes;
+        header.msg_controllen = ReceiveRoom::control_bytes;
     }
-    const int count = ::recvmmsg(fd(), messages_.data(), receive_buffers, MSG_DONTWAIT, nullptr);
+    const int count =
+        ::recvmmsg(fd(), room.messages_.data(), slices.size(), MSG_DONTWAIT, nullptr);
     if (count <= 0) return {};
     for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-        Received& out = received_[i];
-        out.bytes = {memory_.data() + i * receive_bytes, messages_[i].msg_len};
-        out.from.size_bytes = messages_[i].msg_hdr.msg_namelen;
+        Received& out = room.received_[i];
+        out.bytes = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, room.messages_[i].msg_len};
+        out.from.size_bytes = room.messages_[i].msg_hdr.msg_namelen;
         out.segment_bytes = out.bytes.size();
+        out.to = {};
         out.traffic_class = 0;
-        read_controls(messages_[i].msg_hdr, out);
+        read_controls(room.messages_[i].msg_hdr, out);
     }
-    return {received_.data(), static_cast<std::size_t>(count)};
+    return {room.received_.data(), static_cast<std::size_t>(count)};
 }
 
 }  // namespace overlay::io

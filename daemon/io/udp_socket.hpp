@@ -23,14 +23,20 @@ struct SocketAddress {
     sockaddr_storage storage{};
     socklen_t size_bytes = 0;
 
-    [[nodiscard]] static SocketAddress of(const Endpoint& endpoint);
+    /// `interface`: index; a link-local address needs it, to any other it means nothing.
+    [[nodiscard]] static SocketAddress of(const Endpoint& endpoint, std::uint32_t interface = 0);
+    [[nodiscard]] Family family() const {
+        return storage.ss_family == AF_INET ? Family::Ipv4 : Family::Ipv6;
+    }
     [[nodiscard]] IpAddress address() const;
     [[nodiscard]] std::uint16_t port() const;
+    [[nodiscard]] std::uint32_t interface() const;   ///< of a link-local address; 0: none
 };
 
 /// Datagrams of `segment_bytes` each, the last may be shorter, laid out one behind the other in `slices`.
 struct Train {
     const SocketAddress* to = nullptr;
+    IpAddress from;   ///< unspecified: the kernel chooses, as it does where this is no longer ours
     std::span<iovec> slices;
     std::size_t segment_bytes = 0;
     std::size_t size_bytes = 0;
@@ -43,7 +49,25 @@ struct Received {
     wire::MutableBytes bytes;
     std::size_t segment_bytes = 0;
     SocketAddress from;
+    IpAddress to;   ///< of ours; unspecified unless the socket was opened with LocalAddress::Tell
     std::uint8_t traffic_class = 0;
+};
+
+/// Room for what one receive brings. One is enough for all sockets of a thread: what was received is
+/// done with before the next is asked.
+class ReceiveRoom {
+  public:
+    ReceiveRoom();
+
+  private:
+    friend class UdpSocket;
+    static constexpr std::size_t buffers = 16;
+    static constexpr std::size_t buffer_bytes = 65536;
+    static constexpr std::size_t control_bytes = 128;
+    std::vector<std::byte> memory_;
+    std::vector<Received> received_;
+    std::vector<mmsghdr> messages_;
+    std::vector<std::byte> controls_;
 };
 
 struct UdpOptions {
@@ -52,6 +76,12 @@ struct UdpOptions {
     std::uint16_t port = 0;
     std::uint8_t ttl = 64;
     enum class Offload : std::uint8_t { Auto, None } offload = Offload::Auto;
+    /// Whether the outer packet may be cut on its way, here or by an IPv4 router.
+    enum class Fragments : std::uint8_t { Never, Allowed } fragments = Fragments::Never;
+    /// Whether Received says which of our addresses a datagram came to.
+    enum class LocalAddress : std::uint8_t { Unknown, Tell } local_address = LocalAddress::Unknown;
+
+    friend bool operator==(const UdpOptions&, const UdpOptions&) = default;
 };
 
 class UdpSocket {
@@ -66,15 +96,12 @@ class UdpSocket {
     /// datagrams lost.
     std::size_t send(std::span<const Train> trains);
 
-    /// As many as are there, into memory of its own that stays until the next call.
-    [[nodiscard]] std::span<const Received> receive();
+    /// As many as are there and as `room` holds, where they stay until it is used again.
+    [[nodiscard]] std::span<const Received> receive(ReceiveRoom& room);
 
   private:
-    static constexpr std::size_t receive_buffers = 16;
-    static constexpr std::size_t receive_bytes = 65536;
-    static constexpr std::size_t control_bytes = 128;
-
-    explicit UdpSocket(UniqueFd fd);
+    explicit UdpSocket(UniqueFd fd) : fd_{std::move(fd)} {}
+    std::size_t send_otherwise(const Train& train, int reason);
     std::size_t send_one_by_one(const Train& train);
     void prepare(const Train& train, mmsghdr& message, std::span<std::byte> control) const;
 
@@ -82,10 +109,6 @@ class UdpSocket {
     Family family_ = Family::Ipv4;
     std::uint16_t port_ = 0;
     bool can_segment_ = true;
-    std::vector<std::byte> memory_;
-    std::vector<Received> received_;
-    std::vector<mmsghdr> messages_;
-    std::vector<std::byte> controls_;
 };
 
 }  // namespace overlay::io

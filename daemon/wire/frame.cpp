@@ -1,6 +1,7 @@
 #include "daemon/wire/frame.hpp"
 
 #include "daemon/wire/checksum.hpp"
+#include "daemon/wire/ip.hpp"
 
 namespace overlay::wire {
 
@@ -9,7 +10,6 @@ namespace {
 constexpr std::uint16_t type_ipv4 = 0x0800, type_ipv6 = 0x86dd;
 constexpr std::uint16_t type_vlan = 0x8100, type_service_vlan = 0x88a8;
 constexpr std::size_t vlan_tag_bytes = 4;
-constexpr std::size_t ipv4_size_bytes = 20, ipv6_size_bytes = 40;
 constexpr std::size_t tcp_size_bytes = 20, udp_size_bytes = 8;
 
 /// Version, protocol and extent of the IP header; transport_at and end_at are checked against the frame.

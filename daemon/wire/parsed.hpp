@@ -26,6 +26,10 @@ enum class DropReason : std::uint8_t {
     Ecn,               ///< congestion was signalled to a packet that cannot know (RFC 6040)
     InnerTooShort,     ///< no whole Ethernet or IP header inside
     RemoteChecksum,    ///< start or offset lie outside the packet
+    IpChecksum,        ///< the header of an IPv4 packet around GRE is damaged
+    Fragment,          ///< overlaps another one of its packet, or does not fit what they say together
+    FragmentLost,      ///< the others did not come in time, or more packets were in pieces than we keep
+    NoPeer,            ///< no WireGuard peer has the link's remote address
     TooLong,           ///< larger than the device takes
     DeviceFull,        ///< the device did not take it
     NoMemory,          ///< the arena is used up
@@ -39,6 +43,7 @@ inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropRe
         "too_short",    "gue_version",  "gue_control", "gue_flags", "gue_protocol",
         "gre_version",  "gre_routing",  "gre_protocol", "gre_checksum", "gre_key",
         "no_link",      "ecn",          "inner_too_short", "remote_checksum",
+        "ip_checksum",  "fragment",     "fragment_lost", "no_peer",
         "too_long",     "device_full",  "no_memory"};
     return names[static_cast<std::size_t>(reason)];
 }

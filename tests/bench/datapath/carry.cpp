@@ -1,9 +1,14 @@
-// Carries the gretap-over-GUE links that a JSON file describes, until SIGTERM; then says what went through.
-// A driver of the data path for measurements, until overlayd carries links by itself.
+// Carries the links that a JSON file describes, until SIGTERM; then says what went through. A driver of the
+// data path for measurements, until overlayd carries links by itself.
 //
 //     carry FILE
-//     {"offload": "auto" | "none", "endpoints": [{"local": "10.9.0.1", "port": 5555, "links": [
-//         {"device": "gt", "remote": "10.9.0.2", "remote_port": 5555, "key": 77}]}]}
+//     {"offload": "auto" | "none", "endpoints": [
+//       {"local": "10.9.0.1", "port": 5555, "links": [
+//         {"device": "gt", "remote": "10.9.0.2", "remote_port": 5555, "key": 77}]},
+//       {"private_key": "base64", "port": 51820, "mtu": 1420, "tun": "wg", "stamp_file": "/…", "peers": [
+//         {"public_key": "base64", "preshared_key": "base64", "endpoint": "10.9.0.2:51820",
+//          "allowed_ips": ["10.7.0.2/32"], "persistent_keepalive": 25}], "links": [
+//         {"device": "gt", "local": "10.7.0.1", "remote": "10.7.0.2", "key": 77}]}]}
 
 #include "daemon/datapath/engine.hpp"
 
@@ -25,26 +30,83 @@ IpAddress address_of(const Json& json, const char* key) {
     return IpAddress::parse(json.at(key).get<std::string>()).value();
 }
 
-std::vector<datapath::GueEndpointConfig> endpoints_of(const Json& json, bool offload) {
-    using Offload = io::UdpOptions::Offload;
-    std::vector<datapath::GueEndpointConfig> out;
-    for (const Json& endpoint : json.at("endpoints")) {
-        datapath::GueEndpointConfig one;
-        one.socket.local = address_of(endpoint, "local");
-        one.socket.family = one.socket.local->family();
-        one.socket.port = endpoint.at("port");
-        one.socket.offload = offload ? Offload::Auto : Offload::None;
-        for (const Json& link : endpoint.at("links")) {
-            datapath::GretapLinkConfig made;
-            made.device = IfName::from_kernel(link.at("device").get<std::string>());
-            made.remote = address_of(link, "remote");
-            made.remote_port = link.at("remote_port");
-            if (link.contains("key")) made.key = link.at("key").get<std::uint32_t>();
-            one.links.push_back(std::move(made));
-        }
-        out.push_back(std::move(one));
+std::optional<std::uint32_t> gre_key(const Json& link) {
+    return link.contains("key") ? std::optional{link.at("key").get<std::uint32_t>()} : std::nullopt;
+}
+
+wireguard::Secret32 secret(const Json& json, const char* key) {
+    const std::string bytes = base64_decode(json.at(key).get<std::string>()).value();
+    return wireguard::Secret32{std::as_bytes(std::span{bytes})};
+}
+
+io::UdpOptions::Offload socket_offload(bool offload) {
+    return offload ? io::UdpOptions::Offload::Auto : io::UdpOptions::Offload::None;
+}
+
+datapath::GueEndpointConfig gue_of(const Json& json, bool offload) {
+    datapath::GueEndpointConfig out;
+    out.socket.local = address_of(json, "local");
+    out.socket.family = out.socket.local->family();
+    out.socket.port = json.at("port");
+    out.socket.offload = socket_offload(offload);
+    for (const Json& link : json.at("links")) {
+        out.links.push_back({.device = IfName::from_kernel(link.at("device").get<std::string>()),
+                             .remote = address_of(link, "remote"),
+                             .remote_port = link.at("remote_port"),
+                             .key = gre_key(link)});
     }
     return out;
+}
+
+wireguard::PeerChange peer_of(const Json& json) {
+    wireguard::PeerChange out;
+    out.key = PublicKey::parse(json.at("public_key").get<std::string>()).value();
+    if (json.contains("preshared_key")) out.preshared_key = secret(json, "preshared_key");
+    if (json.contains("endpoint"))
+        out.endpoint = parse_endpoint(json.at("endpoint").get<std::string>()).value();
+    for (const Json& prefix : json.at("allowed_ips"))
+        out.allowed_ips.push_back(IpPrefix::parse(prefix.get<std::string>()).value());
+    if (json.contains("persistent_keepalive"))
+        out.persistent_keepalive = std::chrono::seconds{json.at("persistent_keepalive").get<int>()};
+    return out;
+}
+
+datapath::WireguardEndpointConfig wireguard_of(const Json& json, bool offload) {
+    datapath::WireguardEndpointConfig out;
+    out.private_key = secret(json, "private_key");
+    out.listen.port = json.value("port", std::uint16_t{0});
+    out.listen.offload = socket_offload(offload);
+    if (json.contains("local")) out.listen.local = address_of(json, "local");
+    out.mtu_bytes = json.value("mtu", std::size_t{1420});
+    out.stamp_file = json.value("stamp_file", "");
+    if (json.contains("tun")) out.tun = IfName::from_kernel(json.at("tun").get<std::string>());
+    for (const Json& peer : json.at("peers")) out.peers.push_back(peer_of(peer));
+    for (const Json& link : json.value("links", Json::array())) {
+        out.links.push_back({.device = IfName::from_kernel(link.at("device").get<std::string>()),
+                             .address = {.local = address_of(link, "local"),
+                                         .remote = address_of(link, "remote"),
+                                         .key = gre_key(link)}});
+    }
+    return out;
+}
+
+Result<void> add_endpoints(datapath::Engine& engine, const Json& json, bool offload) {
+    int number = 0;
+    for (const Json& each : json.at("endpoints")) {
+        const std::string name = std::to_string(number++);
+        Result<void> added;
+        if (each.contains("private_key")) {
+            auto config = wireguard_of(each, offload);
+            config.name = name;
+            added = engine.set(config);
+        } else {
+            auto config = gue_of(each, offload);
+            config.name = name;
+            added = engine.set(config);
+        }
+        if (!added) return added;
+    }
+    return {};
 }
 
 int complain(const Error& error) {
@@ -61,6 +123,17 @@ io::UniqueFd end_signals() {
     return io::UniqueFd{::signalfd(-1, &signals, SFD_CLOEXEC)};
 }
 
+void report(const IfName& name, const datapath::LinkCounters& c) {
+    fmt::print(stderr, "{}: sent {} frames {} bytes, received {} frames {} bytes, lost {}\n",
+               name.str(), c.sent_frames, c.sent_bytes, c.received_frames, c.received_bytes,
+               c.lost_datagrams);
+    for (std::size_t i = 0; i < wire::drop_reason_count; ++i) {
+        if (c.drops[i] == 0) continue;
+        fmt::print(stderr, "{}: dropped {} {}\n", name.str(), c.drops[i],
+                   wire::text(static_cast<wire::DropReason>(i)));
+    }
+}
+
 int run(const std::string& path) {
     const auto content = io::read_file(path, 1 << 20);
     if (!content) return complain(content.error());
@@ -72,14 +145,13 @@ int run(const std::string& path) {
         options.merging = datapath::Coalescer::Merging::Off;
     }
     const io::UniqueFd stop = end_signals();
-    auto engine = datapath::Engine::open(endpoints_of(json, offload), options);
-    if (!engine) return complain(engine.error());
-    const auto ran = engine->run(stop.get());
-    for (const auto& [name, c] : engine->counters()) {
-        fmt::print(stderr, "{}: sent {} frames {} bytes, received {} frames {} bytes, lost {}\n",
-                   name.str(), c.sent_frames, c.sent_bytes, c.received_frames, c.received_bytes,
-                   c.lost_datagrams);
-    }
+    const auto made = datapath::Engine::make(options);
+    if (!made) return complain(made.error());
+    datapath::Engine& engine = **made;
+    if (const auto added = add_endpoints(engine, json, offload); !added)
+        return complain(added.error());
+    const auto ran = engine.run(stop.get());
+    for (const auto& [name, c] : engine.counters()) report(name, c);
     return ran ? 0 : complain(ran.error());
 }
 

@@ -1,0 +1,72 @@
+#pragma once
+// Where frames enter and leave: one TAP or TUN device, what follows each other merged on the way out, and
+// counted both ways. A device that breaks (somebody deleted it) takes only its own link along.
+
+#include "daemon/datapath/coalesce.hpp"
+#include "daemon/io/event_loop.hpp"
+#include "daemon/io/tap.hpp"
+#include "daemon/wire/parsed.hpp"
+
+namespace overlay::datapath {
+
+/// Of a link; both directions. Frames are those of the inner network, after cutting and before merging.
+struct LinkCounters {
+    std::uint64_t sent_frames = 0, sent_bytes = 0;
+    std::uint64_t received_frames = 0, received_bytes = 0;
+    std::uint64_t lost_datagrams = 0;   ///< that the socket did not take
+    std::array<std::uint64_t, wire::drop_reason_count> drops{};
+
+    void count(wire::DropReason reason, std::uint64_t how_many = 1) {
+        drops[static_cast<std::size_t>(reason)] += how_many;
+    }
+    void count_sent(std::size_t frames, std::size_t bytes) {
+        sent_frames += frames;
+        sent_bytes += bytes;
+    }
+};
+
+struct PortOptions {
+    io::TapOptions device;
+    Coalescer::Merging merging = Coalescer::Merging::On;
+};
+
+class DevicePort {
+  public:
+    /// What fits into no read: a 64 KiB packet, Ethernet, tags, virtio header.
+    static constexpr std::size_t max_read_bytes = 65536 + 64;
+
+    /// Errors: those of Tap::open.
+    [[nodiscard]] static Result<DevicePort> open(const IfName& name, const PortOptions& options);
+
+    [[nodiscard]] const IfName& name() const { return name_; }
+    /// `reader` is told when there is something to read. The port must stay where it is from now on.
+    [[nodiscard]] Result<void> watch(io::EventLoop& loop, io::Reader& reader);
+
+    struct Frame {
+        wire::VnetHeader header;
+        wire::MutableBytes bytes;
+    };
+    /// Into `room`, which has max_read_bytes; nullopt: nothing now, or fault() says why never again.
+    [[nodiscard]] std::optional<Frame> read(wire::MutableBytes room);
+    [[nodiscard]] const std::optional<Error>& fault() const { return fault_; }
+
+    /// The frame's memory must stay until write_out(), which happens by itself when there are many.
+    void deliver(wire::MutableBytes frame);
+    /// The same for one that nobody has cut (Coalescer::add_super_frame).
+    void deliver_super_frame(wire::MutableBytes frame, std::size_t segment_bytes);
+    void write_out();
+
+    LinkCounters counters;
+
+  private:
+    DevicePort(const IfName& name, io::Tap tap, const PortOptions& options);
+    void make_room(std::size_t frame_bytes);
+
+    IfName name_;
+    io::Tap tap_;
+    io::Watch watch_;   // after the descriptor that it watches
+    Coalescer coalescer_;
+    std::optional<Error> fault_;
+};
+
+}  // namespace overlay::datapath

@@ -1,0 +1,210 @@
+#include "daemon/datapath/gue_endpoint.hpp"
+
+#include "daemon/datapath/segment.hpp"
+
+#include <algorithm>
+
+namespace overlay::datapath {
+
+using namespace wire;
+
+struct GueEndpoint::Link final : io::Reader {
+    Link(GueEndpoint& owner, DevicePort device, const GueLinkConfig& what)
+        : endpoint{owner},
+          port{std::move(device)},
+          config{what},
+          header{what.key},
+          destination{io::SocketAddress::of({what.remote, what.remote_port})} {}
+    void set(const GueLinkConfig& what) {
+        config = what;
+        header = GretapGueHeader{what.key};
+        destination = io::SocketAddress::of({what.remote, what.remote_port});
+    }
+    void on_readable() override { endpoint.on_device(*this); }
+
+    GueEndpoint& endpoint;
+    DevicePort port;
+    GueLinkConfig config;
+    GretapGueHeader header;
+    io::SocketAddress destination;
+};
+
+GueEndpoint::GueEndpoint(io::UdpSocket socket, const io::UdpOptions& options,
+                         const EndpointTools& tools)
+    : tools_{tools}, options_{options}, socket_{std::move(socket)} {}
+
+GueEndpoint::~GueEndpoint() = default;
+
+Result<std::unique_ptr<GueEndpoint>> GueEndpoint::open(const GueEndpointConfig& config,
+                                                       const EndpointTools& tools) {
+    auto socket = io::UdpSocket::open(config.socket);
+    if (!socket) return pass_on(socket);
+    std::unique_ptr<GueEndpoint> out{new GueEndpoint{std::move(*socket), config.socket, tools}};
+    auto watch = tools.loop.watch(out->socket_.fd(), *out);
+    if (!watch) return pass_on(watch);
+    out->watch_ = std::move(*watch);
+    if (auto set = out->set_links(config.links); !set) return pass_on(set);
+    return out;
+}
+
+// ---- links --------------------------------------------------------------------------------------
+
+GueEndpoint::Link* GueEndpoint::find_link(const IfName& device) const {
+    const auto found = std::ranges::find_if(
+        links_, [&](const auto& link) { return link->port.name() == device; });
+    return found == links_.end() ? nullptr : found->get();
+}
+
+Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::open_link(const GueLinkConfig& config) {
+    auto port = DevicePort::open(config.device, {.device = {.offload = tools_.options.device_offload},
+                                                 .merging = tools_.options.merging});
+    if (!port) return pass_on(port);
+    auto link = std::make_unique<Link>(*this, std::move(*port), config);
+    if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);
+    return link;
+}
+
+Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links) {
+    std::vector<std::unique_ptr<Link>> opened;
+    for (const GueLinkConfig& config : links) {
+        const Link* const there = find_link(config.device);
+        if (there != nullptr && !there->port.fault()) continue;
+        auto link = open_link(config);
+        if (!link) return pass_on(link);
+        opened.push_back(std::move(*link));
+    }
+    std::erase_if(links_, [&](const auto& link) {
+        const auto wanted = std::ranges::find(links, link->port.name(), &GueLinkConfig::device);
+        if (wanted == links.end() || link->port.fault()) return true;
+        link->set(*wanted);
+        return false;
+    });
+    std::ranges::move(opened, std::back_inserter(links_));
+    last_ = nullptr;
+    by_address_.clear();
+    for (const auto& link : links_) {
+        by_address_.emplace(
+            LinkAddress{.local = {}, .remote = link->config.remote, .key = link->config.key},
+            link.get());
+    }
+    return {};
+}
+
+std::vector<LinkReport> GueEndpoint::counters() const {
+    std::vector<LinkReport> out;
+    for (const auto& link : links_) out.emplace_back(link->port.name(), link->port.counters);
+    return out;
+}
+
+// ---- from the device to the network -------------------------------------------------------------
+
+void GueEndpoint::on_device(Link& link) {
+    std::size_t used = 0;
+    const std::span arena{tools_.workspace.frames};
+    for (std::size_t n = 0; n < turn_frames; ++n) {
+        if (arena.size() - used < DevicePort::max_read_bytes) break;
+        const auto frame = link.port.read(arena.subspan(used));
+        if (!frame) break;
+        send_frame(link, *frame);
+        used += (sizeof(VnetHeader) + frame->bytes.size() + 63) & ~std::size_t{63};
+    }
+    flush(link);
+}
+
+void GueEndpoint::send_frame(Link& link, DevicePort::Frame frame) {
+    if (frame.header.segmentation() != VnetHeader::gso_none) return send_super_frame(link, frame);
+    if ((frame.header.flags & VnetHeader::needs_checksum) != 0) {
+        const auto finished = finish_checksum(frame.bytes, frame.header);
+        if (!finished) return link.port.counters.count(finished.error());
+    }
+    const std::uint8_t inner = traffic_class(frame.bytes, Inner::Ethernet).value_or(0);
+    const Destination destination{&link.destination,
+                                  outer_traffic_class(link.config.traffic_class, inner)};
+    const Bytes prefix = link.header.bytes();
+    Trains& trains = tools_.workspace.trains;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const MutableBytes headers = trains.headers(prefix.size());
+        if (!headers.empty()) {
+            std::copy(prefix.begin(), prefix.end(), headers.begin());
+            if (trains.add(destination, headers, frame.bytes)) break;
+        }
+        flush(link);
+    }
+    link.port.counters.count_sent(1, frame.bytes.size());
+}
+
+void GueEndpoint::send_super_frame(Link& link, const DevicePort::Frame& frame) {
+    const auto plan = plan_segments(frame.bytes, frame.header, Inner::Ethernet);
+    if (!plan) return link.port.counters.count(plan.error());
+    const std::uint8_t inner = traffic_class(frame.bytes, Inner::Ethernet).value_or(0);
+    const Destination destination{&link.destination,
+                                  outer_traffic_class(link.config.traffic_class, inner)};
+    const Bytes prefix = link.header.bytes();
+    const std::size_t headers_bytes = prefix.size() + plan->header_bytes();
+    Trains& trains = tools_.workspace.trains;
+    for (std::size_t index = 0; index < plan->count; ++index) {
+        for (int attempt = 0; attempt < 2; ++attempt) {
+            const MutableBytes headers = trains.headers(headers_bytes);
+            if (!headers.empty()) {
+                std::copy(prefix.begin(), prefix.end(), headers.begin());
+                write_segment_headers(*plan, index, headers.subspan(prefix.size()));
+                if (trains.add(destination, headers, plan->payload(index))) break;
+            }
+            flush(link);
+        }
+    }
+    link.port.counters.count_sent(plan->count,
+                                  frame.bytes.size() + (plan->count - 1) * plan->header_bytes());
+}
+
+void GueEndpoint::flush(Link& link) {
+    link.port.counters.lost_datagrams += socket_.send(tools_.workspace.trains.trains());
+    tools_.workspace.trains.clear();
+}
+
+// ---- from the network to the device -------------------------------------------------------------
+
+void GueEndpoint::on_readable() {
+    for (const io::Received& received : socket_.receive(tools_.workspace.received)) deliver(received);
+    for (const auto& link : links_) link->port.write_out();
+}
+
+/// Cuts what came into datagrams, unless it is one that nobody has cut.
+void GueEndpoint::deliver(const io::Received& received) {
+    const std::size_t whole = received.bytes.size();
+    const bool is_one = received.segment_bytes < whole && is_uncut(received.bytes);
+    const std::size_t step = is_one ? whole : std::max<std::size_t>(received.segment_bytes, 1);
+    const Source from{.remote = received.from.address(),
+                      .traffic_class = received.traffic_class,
+                      .segment_bytes = received.segment_bytes};
+    for (std::size_t at = 0; at < whole; at += step)
+        deliver_one(from, received.bytes.subspan(at, std::min(step, whole - at)));
+}
+
+/// Most datagrams are of the link that the one before was of.
+GueEndpoint::Link* GueEndpoint::link_of(const IpAddress& remote,
+                                        const std::optional<std::uint32_t>& key) {
+    if (last_ != nullptr && last_->config.key == key && last_->config.remote == remote)
+        return last_;
+    const auto found = by_address_.find({.local = {}, .remote = remote, .key = key});
+    if (found == by_address_.end()) return nullptr;
+    return last_ = found->second;
+}
+
+void GueEndpoint::deliver_one(const Source& from, MutableBytes datagram) {
+    const auto inside = decapsulate(datagram);
+    if (!inside) return strays_.count(inside.error());
+    Link* const link = link_of(from.remote, inside->key);
+    if (link == nullptr) return strays_.count(DropReason::NoLink);
+    DevicePort& port = link->port;
+    if (const auto inner = traffic_class(inside->frame, Inner::Ethernet)) {
+        const auto ecn = decapsulate_ecn(ecn_of(from.traffic_class), ecn_of(*inner));
+        if (!ecn) return port.counters.count(DropReason::Ecn);
+        if (*ecn != ecn_of(*inner)) set_ecn(inside->frame, Inner::Ethernet, *ecn);
+    }
+    const bool is_one = datagram.size() > from.segment_bytes;
+    if (is_one) port.deliver_super_frame(inside->frame, from.segment_bytes);
+    else port.deliver(inside->frame);
+}
+
+}  // namespace overlay::datapath

@@ -1,0 +1,263 @@
+#include "daemon/datapath/wireguard_endpoint.hpp"
+
+#include "daemon/datapath/wireguard_link.hpp"
+#include "daemon/io/clock.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace overlay::datapath {
+
+using wireguard::Outbox;
+
+namespace {
+
+/// What Linux gives its handshakes (drivers/net/wireguard/messages.h, HANDSHAKE_DSCP): AF41. Cookies and
+/// keepalives go without.
+constexpr std::uint8_t handshake_traffic_class = 0x88;
+
+std::uint8_t traffic_class_of(wire::Bytes message) {
+    const auto type = wireguard::parse_type(message);
+    const bool is_handshake = type && (*type == wireguard::MessageType::Initiation ||
+                                       *type == wireguard::MessageType::Response);
+    return is_handshake ? handshake_traffic_class : std::uint8_t{0};
+}
+
+}  // namespace
+
+WireguardEndpoint::WireguardEndpoint(const WireguardEndpointConfig& config,
+                                     const EndpointTools& tools, StampStore stamps,
+                                     const wireguard::Tai64n& reserved)
+    : tools_{tools},
+      private_key_{config.private_key},
+      device_{config.private_key,
+              {.mtu_bytes = config.mtu_bytes, .reserved_stamps = reserved},
+              random_},
+      now_{io::now()},
+      stamps_{std::move(stamps)} {
+    destinations_.reserve(turn_frames);
+}
+
+WireguardEndpoint::~WireguardEndpoint() = default;
+
+Result<std::unique_ptr<WireguardEndpoint>> WireguardEndpoint::open(
+    const WireguardEndpointConfig& config, const EndpointTools& tools) {
+    if (auto available = wireguard::crypto_available(); !available) return pass_on(available);
+    StampStore stamps{config.stamp_file};
+    const auto reserved = stamps.load();
+    if (!reserved) return pass_on(reserved);
+    std::unique_ptr<WireguardEndpoint> out{
+        new WireguardEndpoint{config, tools, std::move(stamps), *reserved}};
+    if (auto set = out->set(config); !set) return pass_on(set);
+    return out;
+}
+
+Result<void> WireguardEndpoint::set(const WireguardEndpointConfig& config) {
+    if (auto set = set_devices(config.tun, config.links); !set) return set;
+    if (auto opened = listen(config.listen); !opened) return opened;
+    const auto same = config.private_key.bytes();
+    if (!std::ranges::equal(private_key_.bytes(), same)) set_private_key(config.private_key);
+    set_mtu(config.mtu_bytes);
+    set_peers(config.peers);
+    return {};
+}
+
+// ---- sockets ------------------------------------------------------------------------------------
+
+Result<void> WireguardEndpoint::listen(const Listen& where) {
+    const bool is_open = sockets_[0] || sockets_[1];
+    const bool same_port = where.port == 0 || where.port == listens_.port;
+    if (is_open && same_port && where.local == listens_.local && where.offload == listens_.offload)
+        return {};
+    if (where.port == listens_.port) sockets_ = {};   // the same port cannot be had twice
+    auto sockets = open_sockets(where);
+    if (!sockets) {
+        if (is_open && !sockets_[0] && !sockets_[1]) {
+            if (auto former = open_sockets(listens_)) sockets_ = std::move(*former);
+        }
+        return pass_on(sockets);
+    }
+    sockets_ = std::move(*sockets);
+    listens_ = where;
+    listens_.port = sockets_[0] ? sockets_[0]->socket.port() : sockets_[1]->socket.port();
+    return {};
+}
+
+/// One port for both families, as a kernel's; a machine without IPv6 has one less.
+Result<WireguardEndpoint::Sockets> WireguardEndpoint::open_sockets(const Listen& where) {
+    Sockets out;
+    const bool wants_ipv4 = !where.local || where.local->family() == Family::Ipv4;
+    const bool wants_ipv6 = !where.local || where.local->family() == Family::Ipv6;
+    constexpr int tries = 100;   // while a port that was free for one family is taken for the other
+    for (int n = 0;; ++n) {
+        Listen chosen = where;
+        if (wants_ipv4) {
+            out[0].reset();
+            auto ipv4 = open_socket(Family::Ipv4, where);
+            if (!ipv4) return pass_on(ipv4);
+            out[0] = std::move(*ipv4);
+            chosen.port = out[0]->socket.port();
+        }
+        if (!wants_ipv6) return out;
+        auto ipv6 = open_socket(Family::Ipv6, chosen);
+        const bool has_no_ipv6 = !ipv6 && out[0] && ipv6.error().code == EAFNOSUPPORT;
+        if (has_no_ipv6) return out;
+        if (!ipv6 && where.port == 0 && ipv6.error().code == EADDRINUSE && n < tries) continue;
+        if (!ipv6) return pass_on(ipv6);
+        out[1] = std::move(*ipv6);
+        return out;
+    }
+}
+
+Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socket(
+    Family family, const Listen& where) {
+    auto socket = io::UdpSocket::open({.family = family,
+                                       .local = where.local,
+                                       .port = where.port,
+                                       .offload = where.offload,
+                                       .fragments = io::UdpOptions::Fragments::Allowed,
+                                       .local_address = io::UdpOptions::LocalAddress::Tell});
+    if (!socket) return pass_on(socket);
+    auto out = std::make_unique<Socket>(*this, std::move(*socket));
+    auto watch = tools_.loop.watch(out->socket.fd(), *out);
+    if (!watch) return pass_on(watch);
+    out->watch = std::move(*watch);
+    return out;
+}
+
+// ---- devices ------------------------------------------------------------------------------------
+
+WireguardEndpoint::Link* WireguardEndpoint::find_link(const IfName& device) const {
+    const auto found = std::ranges::find_if(
+        links_, [&](const auto& link) { return link->port.name() == device; });
+    return found == links_.end() ? nullptr : found->get();
+}
+
+Result<std::unique_ptr<WireguardEndpoint::Link>> WireguardEndpoint::open_link(
+    const IfName& device, const GretapLinkConfig* config) {
+    const auto kind = config == nullptr ? io::TapOptions::Kind::Tun : io::TapOptions::Kind::Tap;
+    auto port = DevicePort::open(
+        device, {.device = {.kind = kind, .offload = tools_.options.device_offload},
+                 .merging = tools_.options.merging});
+    if (!port) return pass_on(port);
+    auto link = std::make_unique<Link>(*this, std::move(*port), config);
+    if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);
+    return link;
+}
+
+Result<void> WireguardEndpoint::set_devices(const std::optional<IfName>& tun,
+                                            const std::vector<GretapLinkConfig>& links) {
+    const bool keeps_tun = tun_ && tun == tun_->port.name() && !tun_->port.fault();
+    std::unique_ptr<Link> opened_tun;
+    if (tun && !keeps_tun) {
+        auto link = open_link(*tun, nullptr);
+        if (!link) return pass_on(link);
+        opened_tun = std::move(*link);
+    }
+    std::vector<std::unique_ptr<Link>> opened;
+    for (const GretapLinkConfig& config : links) {
+        const Link* const there = find_link(config.device);
+        if (there != nullptr && !there->port.fault()) continue;
+        auto link = open_link(config.device, &config);
+        if (!link) return pass_on(link);
+        opened.push_back(std::move(*link));
+    }
+    if (!keeps_tun) tun_ = std::move(opened_tun);
+    std::erase_if(links_, [&](const auto& link) {
+        const auto wanted = std::ranges::find(links, link->port.name(), &GretapLinkConfig::device);
+        if (wanted == links.end() || link->port.fault()) return true;
+        if (link->config != *wanted) link->set(*wanted);
+        return false;
+    });
+    std::ranges::move(opened, std::back_inserter(links_));
+    last_ = nullptr;
+    by_address_.clear();
+    for (const auto& link : links_) by_address_.emplace(link->config.address, link.get());
+    return {};
+}
+
+std::vector<LinkReport> WireguardEndpoint::counters() const {
+    std::vector<LinkReport> out;
+    for (const auto& link : links_) out.emplace_back(link->port.name(), link->port.counters);
+    if (tun_) out.emplace_back(tun_->port.name(), tun_->port.counters);
+    return out;
+}
+
+// ---- keys and peers -----------------------------------------------------------------------------
+
+void WireguardEndpoint::set_private_key(const wireguard::Secret32& key) {
+    private_key_ = key;
+    device_.set_private_key(key);
+}
+
+/// The difference to what was configured before, so that nothing is said twice: an endpoint said again would
+/// call a peer back that has roamed.
+void WireguardEndpoint::set_peers(const std::vector<wireguard::PeerChange>& peers) {
+    using wireguard::PeerChange;
+    for (const wireguard::PeerId id : device_.peers()) {
+        const PublicKey key = device_.status(id)->key;
+        if (std::ranges::find(peers, key, &PeerChange::key) == peers.end())
+            change({.key = key, .action = PeerChange::Action::Remove});
+    }
+    for (const PeerChange& wanted : peers) {
+        PeerChange difference = wanted;
+        const auto before = std::ranges::find(configured_, wanted.key, &PeerChange::key);
+        if (before != configured_.end() && before->endpoint == wanted.endpoint)
+            difference.endpoint.reset();
+        if (!wanted.preshared_key) difference.preshared_key.emplace();
+        if (!wanted.persistent_keepalive) difference.persistent_keepalive.emplace(0);
+        difference.allowed_ips_mode = PeerChange::AllowedIpsMode::Replace;
+        change(difference);
+    }
+    configured_ = peers;
+}
+
+void WireguardEndpoint::change(const wireguard::PeerChange& change) {
+    now_ = io::now();
+    device_.change(change, now_, out_);
+    post();
+}
+
+// ---- what the protocol core asks for ------------------------------------------------------------
+
+void WireguardEndpoint::on_time() {
+    now_ = io::now();
+    device_.on_time(now_, out_);
+    post();
+}
+
+void WireguardEndpoint::finish() { (void)stamps_.keep(device_.exact_stamp_bound()); }
+
+/// Whether all that was reserved is on disk. What is not is tried again whenever something wants to leave.
+bool WireguardEndpoint::keep_reservation() {
+    if (out_.reservation()) unkept_ = out_.reservation();
+    if (!unkept_) return true;
+    auto kept = stamps_.keep(*unkept_);
+    if (!kept) {
+        fault_ = kept.error();
+        return false;
+    }
+    unkept_.reset();
+    fault_.reset();
+    return true;
+}
+
+/// Sends what is in the outbox, behind everything that was sealed before it.
+void WireguardEndpoint::post() {
+    if (keep_reservation()) {
+        for (const Outbox::Datagram& datagram : out_.datagrams()) {
+            const wire::Bytes bytes = out_.bytes_of(datagram);
+            Destination to = destination_of(datagram.to);
+            to.traffic_class = traffic_class_of(bytes);
+            if (!tools_.workspace.trains.add(to, bytes)) ++strays_.lost_datagrams;
+        }
+        strays_.lost_datagrams += flush();
+    } else {
+        strays_.lost_datagrams += out_.datagrams().size();
+    }
+    events_.insert(events_.end(), out_.events().begin(), out_.events().end());
+    if (events_.size() > max_events) events_.erase(events_.begin(), events_.end() - max_events);
+    out_.clear();
+}
+
+}  // namespace overlay::datapath

@@ -1,0 +1,36 @@
+#pragma once
+// What all endpoints of one loop share: the memory that a turn works in, and how devices are opened.
+
+#include "daemon/datapath/device_port.hpp"
+#include "daemon/datapath/slot_room.hpp"
+#include "daemon/datapath/trains.hpp"
+
+namespace overlay::datapath {
+
+/// A turn is what happens between two looks at what else there is to do. It is bounded, so that a busy
+/// direction does not starve the other.
+inline constexpr std::size_t turn_frames = 64;
+inline constexpr std::size_t turn_bytes = 640 * 1024;
+
+struct Workspace {
+    std::vector<std::byte> frames = std::vector<std::byte>(turn_bytes);   ///< as they were read
+    SlotRoom slots;                                                       ///< where they are sealed
+    Trains trains{4096, 2048 * 160};
+    io::ReceiveRoom received;
+};
+
+struct EngineOptions {
+    io::TapOptions::Offload device_offload = io::TapOptions::Offload::Auto;
+    Coalescer::Merging merging = Coalescer::Merging::On;
+};
+
+/// What an endpoint works with; all of it outlives the endpoint.
+struct EndpointTools {
+    io::EventLoop& loop;
+    Workspace& workspace;
+    const EngineOptions& options;
+};
+
+using LinkReport = std::pair<IfName, LinkCounters>;
+
+}  // namespace overlay::datapath
