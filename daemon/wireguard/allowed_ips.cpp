@@ -2,7 +2,9 @@
 
 #include "daemon/wire/bytes.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace overlay::wireguard {
 
@@ -52,15 +54,21 @@ void AllowedIps::Trie::release(Node node) {
     free_ = node;
 }
 
-void AllowedIps::Trie::insert(const Bits& key, std::uint8_t length, Owner owner) {
+/// `key` says on which side of the parent.
+void AllowedIps::Trie::put(Node child, Node parent, const Bits& key) {
+    if (parent == none) {
+        root_ = child;
+    } else {
+        nodes_[parent].child[bit(key, nodes_[parent].length)] = child;
+    }
+}
+
+AllowedIps::Owner AllowedIps::Trie::insert(const Bits& key, std::uint8_t length, Owner owner) {
     Node parent = none;
     Node at = root_;
     while (at != none && nodes_[at].length <= length &&
            common(nodes_[at].key, key) >= nodes_[at].length) {
-        if (nodes_[at].length == length) {
-            nodes_[at].owner = owner;
-            return;
-        }
+        if (nodes_[at].length == length) return std::exchange(nodes_[at].owner, owner);
         parent = at;
         at = nodes_[at].child[bit(key, nodes_[at].length)];
     }
@@ -75,27 +83,32 @@ void AllowedIps::Trie::insert(const Bits& key, std::uint8_t length, Owner owner)
         nodes_[fork].child[bit(nodes_[at].key, shared)] = at;
         fresh = fork;
     }
-    if (parent == none) {
-        root_ = fresh;
-    } else {
-        nodes_[parent].child[bit(key, nodes_[parent].length)] = fresh;
-    }
+    put(fresh, parent, key);
+    return nobody;
 }
 
-/// The subtree with nothing of the owner's; a node that serves neither an owner nor a fork goes.
-/// Depth is at most the width of an address.
-AllowedIps::Node AllowedIps::Trie::without(Node at, Owner owner) {
-    if (at == none) return none;
-    for (const unsigned side : {0U, 1U}) {
-        const Node left = without(nodes_[at].child[side], owner);
-        nodes_[at].child[side] = left;
+bool AllowedIps::Trie::remove(const Bits& key, std::uint8_t length, Owner owner) {
+    Node above = none, parent = none, at = root_;
+    while (at != none && nodes_[at].length < length) {
+        above = std::exchange(parent, at);
+        at = nodes_[at].child[bit(key, nodes_[at].length)];
     }
-    Entry& entry = nodes_[at];
-    if (entry.owner == owner) entry.owner = nobody;
-    if (entry.owner != nobody || (entry.child[0] != none && entry.child[1] != none)) return at;
-    const Node only = entry.child[0] != none ? entry.child[0] : entry.child[1];
+    if (at == none || nodes_[at].length != length || nodes_[at].owner != owner ||
+        common(nodes_[at].key, key) < length) {
+        return false;
+    }
+    nodes_[at].owner = nobody;
+    prune(at, parent);
+    if (parent != none) prune(parent, above);
+    return true;
+}
+
+/// A node that serves neither an owner nor a fork goes.
+void AllowedIps::Trie::prune(Node at, Node parent) {
+    const Entry entry = nodes_[at];
+    if (entry.owner != nobody || (entry.child[0] != none && entry.child[1] != none)) return;
+    put(entry.child[0] != none ? entry.child[0] : entry.child[1], parent, entry.key);
     release(at);
-    return only;
 }
 
 AllowedIps::Owner AllowedIps::Trie::find(const Bits& key) const {
@@ -111,23 +124,33 @@ AllowedIps::Owner AllowedIps::Trie::find(const Bits& key) const {
     return best;
 }
 
-template <class Visit>
-void AllowedIps::Trie::each(Node at, const Visit& visit) const {
-    if (at == none) return;
-    if (nodes_[at].owner != nobody) visit(nodes_[at].key, nodes_[at].length, nodes_[at].owner);
-    for (const Node child : nodes_[at].child) each(child, visit);
-}
-
 // ---- both --------------------------------------------------------------------------------------
 
 void AllowedIps::insert(const IpPrefix& prefix, Owner owner) {
-    Trie& trie = prefix.family() == Family::Ipv4 ? ipv4_ : ipv6_;
-    trie.insert(bits_of(prefix.network().address()), prefix.length(), owner);
+    const IpPrefix network = prefix.network();
+    const Bits key = bits_of(network.address());
+    const Owner before = trie_of(network.family()).insert(key, network.length(), owner);
+    if (before == owner) return;
+    if (before != nobody) std::erase(owned_[before], network);
+    if (owner >= owned_.size()) owned_.resize(owner + 1);
+    owned_[owner].push_back(network);
+}
+
+void AllowedIps::remove(const IpPrefix& prefix, Owner owner) {
+    const IpPrefix network = prefix.network();
+    const Bits key = bits_of(network.address());
+    if (!trie_of(network.family()).remove(key, network.length(), owner)) return;
+    std::erase(owned_[owner], network);
 }
 
 void AllowedIps::remove_owner(Owner owner) {
-    ipv4_.remove_owner(owner);
-    ipv6_.remove_owner(owner);
+    if (owner >= owned_.size()) return;
+    for (const IpPrefix& network : owned_[owner]) {
+        const bool was_there = trie_of(network.family())
+                                   .remove(bits_of(network.address()), network.length(), owner);
+        OVERLAY_ASSERT(was_there);
+    }
+    owned_[owner].clear();
 }
 
 AllowedIps::Owner AllowedIps::find(const IpAddress& address) const {
@@ -144,23 +167,16 @@ AllowedIps::Owner AllowedIps::find_ipv6(const std::byte* network_order) const {
 }
 
 std::vector<IpPrefix> AllowedIps::of(Owner owner) const {
-    std::vector<IpPrefix> out;
-    const auto collect = [&](Family family, const Trie& trie) {
-        trie.each(trie.root(), [&](const Bits& key, std::uint8_t length, Owner whose) {
-            if (whose != owner) return;
-            std::array<std::byte, 16> bytes{};
-            wire::store32(bytes, 0, static_cast<std::uint32_t>(key.high >> 32));
-            wire::store32(bytes, 4, static_cast<std::uint32_t>(key.high));
-            wire::store32(bytes, 8, static_cast<std::uint32_t>(key.low >> 32));
-            wire::store32(bytes, 12, static_cast<std::uint32_t>(key.low));
-            out.push_back(IpPrefix::of(IpAddress::from_bytes(family, bytes.data()), length));
-        });
-    };
-    collect(Family::Ipv4, ipv4_);
-    collect(Family::Ipv6, ipv6_);
+    if (owner >= owned_.size()) return {};
+    std::vector<IpPrefix> out = owned_[owner];
+    std::ranges::sort(out);
     return out;
 }
 
-std::size_t AllowedIps::size_bytes() const { return ipv4_.size_bytes() + ipv6_.size_bytes(); }
+std::size_t AllowedIps::size_bytes() const {
+    std::size_t bytes = ipv4_.size_bytes() + ipv6_.size_bytes();
+    for (const auto& each : owned_) bytes += sizeof each + each.capacity() * sizeof(IpPrefix);
+    return bytes;
+}
 
 }  // namespace overlay::wireguard

@@ -20,12 +20,13 @@ class AllowedIps {
     static constexpr Owner nobody = ~Owner{0};
 
     void insert(const IpPrefix& prefix, Owner owner);
+    void remove(const IpPrefix& prefix, Owner owner);  ///< no more than what is this owner's
     void remove_owner(Owner owner);
     /// `nobody` when no prefix covers it.
     [[nodiscard]] Owner find(const IpAddress& address) const;
     [[nodiscard]] Owner find_ipv4(const std::byte* network_order) const;
     [[nodiscard]] Owner find_ipv6(const std::byte* network_order) const;
-    /// In the order of the addresses. For a status, not for packets: looks at all.
+    /// In the order of the addresses. For a status, not for packets.
     [[nodiscard]] std::vector<IpPrefix> of(Owner owner) const;
     [[nodiscard]] std::size_t size_bytes() const;
 
@@ -41,12 +42,11 @@ class AllowedIps {
 
     class Trie {
       public:
-        void insert(const Bits& key, std::uint8_t length, Owner owner);
-        void remove_owner(Owner owner) { root_ = without(root_, owner); }
+        /// Whose it was.
+        Owner insert(const Bits& key, std::uint8_t length, Owner owner);
+        /// False: it was not this owner's.
+        bool remove(const Bits& key, std::uint8_t length, Owner owner);
         [[nodiscard]] Owner find(const Bits& key) const;
-        template <class Visit>
-        void each(Node at, const Visit& visit) const;
-        [[nodiscard]] Node root() const { return root_; }
         [[nodiscard]] std::size_t size_bytes() const { return nodes_.capacity() * sizeof(Entry); }
 
       private:
@@ -57,7 +57,8 @@ class AllowedIps {
             std::uint8_t length = 0;
         };
         [[nodiscard]] Node make(const Bits& key, std::uint8_t length, Owner owner);
-        [[nodiscard]] Node without(Node at, Owner owner);
+        void put(Node child, Node parent, const Bits& key);
+        void prune(Node at, Node parent);
         void release(Node node);
         std::vector<Entry> nodes_;
         Node root_ = none;
@@ -67,7 +68,10 @@ class AllowedIps {
     [[nodiscard]] static Bits bits_of(const IpAddress& address);
     [[nodiscard]] static std::uint8_t common(const Bits& a, const Bits& b);
     [[nodiscard]] static unsigned bit(const Bits& key, std::uint8_t at);
+    [[nodiscard]] Trie& trie_of(Family family) { return family == Family::Ipv4 ? ipv4_ : ipv6_; }
     Trie ipv4_, ipv6_;
+    /// The same by owner: a peer's own must not cost a walk through everybody's.
+    std::vector<std::vector<IpPrefix>> owned_;
 };
 
 }  // namespace overlay::wireguard

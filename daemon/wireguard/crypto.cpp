@@ -155,8 +155,9 @@ void derive(const Secret32& salt, Bytes input, std::initializer_list<Secret32*> 
 
 void PrivateKey::Free::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
 
-PrivateKey::PrivateKey(Bytes thirty_two)
-    : key_{EVP_PKEY_new_raw_private_key_ex(nullptr, "X25519", nullptr, raw(thirty_two), 32)} {
+PrivateKey::PrivateKey(Bytes thirty_two) {
+    if (equal_in_constant_time(thirty_two, Secret32{}.bytes())) return;
+    key_.reset(EVP_PKEY_new_raw_private_key_ex(nullptr, "X25519", nullptr, raw(thirty_two), 32));
     std::array<unsigned char, 32> bytes{};
     std::size_t size = bytes.size();
     OVERLAY_ASSERT(key_ && EVP_PKEY_get_raw_public_key(key_.get(), bytes.data(), &size) == 1);
@@ -174,7 +175,18 @@ PrivateKey PrivateKey::generate(Random& random) {
     return PrivateKey{bytes.bytes()};
 }
 
+Secret32 PrivateKey::bytes() const {
+    Secret32 out;
+    if (is_none()) return out;
+    std::size_t size = 32;
+    OVERLAY_ASSERT(EVP_PKEY_get_raw_private_key(key_.get(), raw(out.bytes()), &size) == 1);
+    out.bytes()[0] &= std::byte{0xf8};
+    out.bytes()[31] = (out.bytes()[31] & std::byte{0x7f}) | std::byte{0x40};
+    return out;
+}
+
 std::optional<Secret32> PrivateKey::agree(const PublicKey& other) const {
+    if (is_none()) return std::nullopt;
     struct FreeKey {
         void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
     };

@@ -51,12 +51,16 @@ void derive(const Secret32& salt, Bytes input, std::initializer_list<Secret32*> 
 
 // ---- RFC 7748 ----------------------------------------------------------------------------------
 
-/// An X25519 key pair. The private half lives in OpenSSL's memory and is wiped there.
+/// An X25519 key pair, or none. The private half lives in OpenSSL's memory and is wiped there.
 class PrivateKey {
   public:
+    /// All zero: no key. Its public key is all zero, too, and it agrees with nobody.
     [[nodiscard]] static PrivateKey from_bytes(Bytes thirty_two);
     [[nodiscard]] static PrivateKey generate(Random& random);
+    [[nodiscard]] bool is_none() const { return key_ == nullptr; }
     [[nodiscard]] const PublicKey& public_key() const { return public_key_; }
+    /// With the bits set and cleared that RFC 7748 §5 says, as `wg` shows it.
+    [[nodiscard]] Secret32 bytes() const;
     /// nullopt for a point of low order: the result would be zero whatever our key is.
     [[nodiscard]] std::optional<Secret32> agree(const PublicKey& other) const;
 

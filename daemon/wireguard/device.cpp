@@ -10,6 +10,17 @@ Device::Device(const Secret32& private_key, const DeviceOptions& options, Random
       load_{options.load},
       stamps_{options.reserved_stamps} {}
 
+namespace {
+
+/// Then what was learned of the way there stays.
+bool is_at(const Peer& peer, const PeerChange& change) {
+    if (!peer.path || peer.path->remote != *change.endpoint) return false;
+    return !change.endpoint->address.is_link_local() ||
+           peer.path->interface == change.endpoint_interface;
+}
+
+}  // namespace
+
 // ---- peers -------------------------------------------------------------------------------------
 
 Peer* Device::get(PeerId id) {
@@ -56,8 +67,17 @@ void Device::remove_peer(Peer& peer) {
     free_rooms_.push_back(slot);
 }
 
-void Device::set_private_key(const Secret32& private_key) {
-    private_key_ = PrivateKey::from_bytes(private_key.bytes());
+void Device::remove_peers() {
+    for (const PeerRoom& room : rooms_) {
+        if (room.peer) remove_peer(*room.peer);
+    }
+}
+
+void Device::set_private_key(const Secret32& private_key, Moment now, Outbox& out) {
+    PrivateKey fresh = PrivateKey::from_bytes(private_key.bytes());
+    if (fresh.public_key() == public_key()) return;
+    const bool is_first = private_key_.is_none();
+    private_key_ = std::move(fresh);
     mac_checker_ = MacChecker{private_key_.public_key()};
     // A peer with our own key would be ourselves (Linux netlink.c, set_device).
     if (const auto self = by_key_.find(public_key()); self != by_key_.end()) {
@@ -68,6 +88,13 @@ void Device::set_private_key(const Secret32& private_key) {
         room.peer->remote.set_our_key(private_key_);
         room.peer->outstanding.reset();
         room.peer->keys.stop_sending();
+    }
+    if (is_first && running_) begin_keepalives({now, out});
+}
+
+void Device::forget_local_addresses() {
+    for (const PeerRoom& room : rooms_) {
+        if (room.peer && room.peer->path) room.peer->path->forget_local();
     }
 }
 
@@ -89,14 +116,11 @@ void Device::change(const PeerChange& change, Moment now, Outbox& out) {
 
 void Device::apply(Peer& peer, const PeerChange& change, const Turn& turn) {
     if (change.preshared_key) peer.remote.set_preshared_key(*change.preshared_key);
-    if (change.endpoint) {
+    if (change.endpoint && !is_at(peer, change)) {
         peer.path =
             Path{.remote = *change.endpoint, .local = {}, .interface = change.endpoint_interface};
     }
-    if (change.allowed_ips_mode == PeerChange::AllowedIpsMode::Replace) {
-        allowed_ips_.remove_owner(peer.id.slot);
-    }
-    for (const IpPrefix& prefix : change.allowed_ips) allowed_ips_.insert(prefix, peer.id.slot);
+    apply_allowed_ips(peer, change);
     if (change.persistent_keepalive) {
         const bool begins = peer.timers.persistent_keepalive().count() == 0 &&
                             change.persistent_keepalive->count() > 0;
@@ -105,13 +129,30 @@ void Device::apply(Peer& peer, const PeerChange& change, const Turn& turn) {
     }
 }
 
+void Device::apply_allowed_ips(const Peer& peer, const PeerChange& change) {
+    using Mode = PeerChange::AllowedIpsMode;
+    const AllowedIps::Owner owner = peer.id.slot;
+    if (change.allowed_ips_mode == Mode::Replace) allowed_ips_.remove_owner(owner);
+    for (const IpPrefix& prefix : change.allowed_ips) {
+        if (change.allowed_ips_mode == Mode::Remove) {
+            allowed_ips_.remove(prefix, owner);
+        } else {
+            allowed_ips_.insert(prefix, owner);
+        }
+    }
+}
+
 void Device::start(Moment now, Outbox& out) {
     running_ = true;
+    begin_keepalives({now, out});
+}
+
+void Device::begin_keepalives(const Turn& turn) {
     for (const PeerRoom& room : rooms_) {
         if (!room.peer || room.peer->timers.persistent_keepalive().count() == 0) continue;
         room.peer->timers.set_persistent_keepalive(room.peer->timers.persistent_keepalive(),
-                                                   now.monotonic);
-        send_keepalive(*room.peer, Turn{now, out});
+                                                   turn.now.monotonic);
+        send_keepalive(*room.peer, turn);
         schedule(*room.peer);
     }
 }
@@ -205,6 +246,12 @@ std::vector<PeerId> Device::peers() const {
         if (room.peer) out.push_back(room.peer->id);
     }
     return out;
+}
+
+std::optional<Secret32> Device::preshared_key(PeerId id) const {
+    const Peer* peer = get(id);
+    if (peer == nullptr) return std::nullopt;
+    return peer->remote.preshared_key();
 }
 
 std::optional<PeerStatus> Device::status(PeerId id) const {

@@ -29,7 +29,7 @@ namespace overlay::wireguard {
 /// One line of `wg set DEVICE peer KEY …`. What has no value stays as it is.
 struct PeerChange {
     enum class Action : std::uint8_t { Set, SetIfThere, Remove };
-    enum class AllowedIpsMode : std::uint8_t { Add, Replace };
+    enum class AllowedIpsMode : std::uint8_t { Add, Replace, Remove };
     PublicKey key;
     Action action = Action::Set;
     std::optional<Secret32> preshared_key{};  ///< all zero: none
@@ -37,7 +37,7 @@ struct PeerChange {
     std::uint32_t endpoint_interface = 0;                        ///< of a link-local endpoint
     std::optional<std::chrono::seconds> persistent_keepalive{};  ///< 0: off; else up to 65535
     AllowedIpsMode allowed_ips_mode = AllowedIpsMode::Add;
-    std::vector<IpPrefix> allowed_ips{};  ///< taken from whoever had them
+    std::vector<IpPrefix> allowed_ips{};  ///< added ones are taken from whoever had them
 };
 
 struct DeviceOptions {
@@ -89,9 +89,13 @@ class Device {
     // ---- configuration, as deltas; sessions that a change does not touch go on -----------------
 
     [[nodiscard]] const PublicKey& public_key() const { return private_key_.public_key(); }
-    void set_private_key(const Secret32& private_key);
+    /// The key that is set already changes nothing. All zero: no key, and so no handshakes.
+    void set_private_key(const Secret32& private_key, Moment now, Outbox& out);
     void set_mtu(std::size_t bytes) { options_.mtu_bytes = bytes; }
     void change(const PeerChange& change, Moment now, Outbox& out);
+    void remove_peers();
+    /// The socket is another one: the kernel chooses again what peers are sent from.
+    void forget_local_addresses();
     void start(Moment now, Outbox& out);  ///< interface up: persistent keepalives begin
     void stop();                          ///< interface down: no session and no handshake survives
 
@@ -126,6 +130,9 @@ class Device {
     [[nodiscard]] std::optional<PeerId> find(const PublicKey& key) const;
     [[nodiscard]] std::optional<PeerStatus> status(PeerId peer) const;
     [[nodiscard]] std::vector<PeerId> peers() const;
+    /// Apart from the status, which may be shown.
+    [[nodiscard]] Secret32 private_key() const { return private_key_.bytes(); }
+    [[nodiscard]] std::optional<Secret32> preshared_key(PeerId peer) const;
     [[nodiscard]] std::uint64_t dropped(DropReason reason) const {
         return dropped_[static_cast<std::size_t>(reason)];
     }
@@ -146,6 +153,8 @@ class Device {
     [[nodiscard]] Peer& add_peer(const PublicKey& key);
     void remove_peer(Peer& peer);
     void apply(Peer& peer, const PeerChange& change, const Turn& turn);
+    void apply_allowed_ips(const Peer& peer, const PeerChange& change);
+    void begin_keepalives(const Turn& turn);
     void act(Peer& peer, Timers::Action action, const Turn& turn);
     void erase_keys(Peer& peer);
     void schedule(Peer& peer);

@@ -177,7 +177,7 @@ void Device::begin_handshake(Peer& peer, Attempt attempt, const Turn& turn) {
 }
 
 void Device::send_initiation(Peer& peer, const Turn& turn) {
-    if (!peer.remote.static_static()) {  // a key of low order: there never will be a session
+    if (!peer.remote.static_static()) {  // no key of ours, or theirs of low order: no session
         drop_staged(peer, DropReason::Handshake);
         return;
     }

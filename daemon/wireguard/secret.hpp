@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+#include <vector>
 
 namespace overlay::wireguard {
 
@@ -28,5 +30,23 @@ class Secret {
 };
 
 using Secret32 = Secret<32>;
+
+/// Memory that is wiped before it is given back, such as when a vector outgrows it.
+template <class T>
+struct WipingAllocator {
+    using value_type = T;
+    WipingAllocator() = default;
+    template <class U>
+    explicit WipingAllocator(const WipingAllocator<U>&) {}
+    [[nodiscard]] T* allocate(std::size_t count) { return std::allocator<T>{}.allocate(count); }
+    void deallocate(T* memory, std::size_t count) {
+        cleanse(std::as_writable_bytes(std::span{memory, count}));
+        std::allocator<T>{}.deallocate(memory, count);
+    }
+    friend bool operator==(const WipingAllocator&, const WipingAllocator&) = default;
+};
+
+/// Text with keys in it. Not a std::string: that one keeps a short text inside itself, unwiped.
+using SecretText = std::vector<char, WipingAllocator<char>>;
 
 }  // namespace overlay::wireguard

@@ -165,4 +165,23 @@ TEST_SUITE("wireguard crypto") {
             CHECK_FALSE(ours.agree(point(hex)).has_value());
         }
     }
+
+    TEST_CASE("a private key that is all zero is none, and agrees with nobody") {
+        const PrivateKey none = PrivateKey::from_bytes(Secret32{}.bytes());
+        SeededRandom random{1};
+
+        CHECK(none.is_none());
+        CHECK(none.public_key().is_zero());
+        CHECK(to_hex(none.bytes().bytes()) == std::string(64, '0'));
+        CHECK_FALSE(none.agree(PrivateKey::generate(random).public_key()).has_value());
+    }
+
+    TEST_CASE("a private key is given back as X25519 uses it") {
+        // RFC 7748 §5: three low bits and the highest cleared, the one below it set.
+        const std::vector<std::byte> ones = from_hex(std::string(64, 'f'));
+
+        const PrivateKey key = PrivateKey::from_bytes(ones);
+        CHECK(to_hex(key.bytes().bytes()) == "f8" + std::string(60, 'f') + "7f");
+        CHECK(PrivateKey::from_bytes(key.bytes().bytes()).public_key() == key.public_key());
+    }
 }

@@ -251,7 +251,7 @@ TEST_SUITE("wireguard device") {
         CHECK(left.peers().size() == 1);
         std::array<std::byte, 32> same_as_right{};
         same_as_right.fill(std::byte{0x77});
-        left.set_private_key(Secret32{same_as_right});
+        left.set_private_key(Secret32{same_as_right}, world.now(), out);
         CHECK(left.peers().empty());
     }
 
@@ -262,7 +262,8 @@ TEST_SUITE("wireguard device") {
         fresh.fill(std::byte{0x21});
         world.advance(6s);  // the rule of one initiation in 5 s holds here, too
 
-        world.device(Side::Left).set_private_key(Secret32{fresh});
+        Outbox out;
+        world.device(Side::Left).set_private_key(Secret32{fresh}, world.now(), out);
         CHECK(world.send(Side::Left, 1).kind == Sealed::Kind::Hold);
         world.settle();
         CHECK(world.device(Side::Right).dropped(DropReason::UnknownPeer) == 1);
