@@ -60,7 +60,11 @@ void hand_to_overlayd(const EndpointIntent& endpoint, KernelState& desired) {
     } else {
         desired.links.at(endpoint.wireguard).kind = LinkKind::Tun;
     }
-    for (const IfName& name : endpoint.gretaps) desired.links.at(name).kind = LinkKind::Tap;
+    for (const IfName& name : endpoint.gretaps) {
+        Link& link = desired.links.at(name);
+        link.kind = LinkKind::Tap;
+        if (!endpoint.port) link.gretap->device = endpoint.wireguard;   // not found by a route
+    }
     desired.overlayd = true;
 }
 

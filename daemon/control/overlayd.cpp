@@ -47,6 +47,7 @@ Result<Client*> Overlayd::client() {
 
 Result<void> Overlayd::add_to(KernelState& state, Secrets& secrets) {
     devices_.clear();
+    links_.clear();
     for (const auto& [name, link] : state.links) {
         if (link.kind == LinkKind::Tun) devices_.insert(name);
     }
@@ -63,7 +64,9 @@ Result<void> Overlayd::add_to(KernelState& state, Secrets& secrets) {
     state.overlayd = true;
     for (auto& [name, link] : carried->links) {
         const auto found = state.links.find(name);
-        if (found != state.links.end()) found->second.gretap = std::move(link.gretap);
+        if (found == state.links.end()) continue;
+        links_.insert_or_assign(name, link);
+        found->second.gretap = std::move(link.gretap);
     }
     state.fou_ports.merge(carried->fou_ports);
     for (const auto& [name, none] : carried->wireguard) {
@@ -103,6 +106,7 @@ bool Overlayd::carries(const Step& step) const {
             [](const RemoveFouPort& s) { return s.port.datapath == Datapath::Userspace; },
             [](const CreateLink& s) { return is_userspace(s.link.kind); },
             [](const DeleteLink& s) { return is_userspace(s.link.kind); },
+            [&](const RenameLink& s) { return links_.contains(s.from) || devices_.contains(s.from); },
             [](const ChangeLink& s) { return s.to.kind == LinkKind::Tap && s.to.gretap.has_value(); },
             [&](const SetWireguard& s) { return devices_.contains(s.link); },
             [&](const SetPeer& s) { return devices_.contains(s.link); },
@@ -148,6 +152,7 @@ Result<void> Overlayd::run(bool wanted) {
 }
 
 Result<void> Overlayd::take(const Link& link) {
+    links_.insert_or_assign(link.name, link);
     if (link.kind == LinkKind::Tap) return change({"set-link", "", state_of(link)});
     devices_.insert(link.name);
     return change({"add-device", link.name.str(), ""});
@@ -156,15 +161,45 @@ Result<void> Overlayd::take(const Link& link) {
 /// What it does not know (any more) is forgotten already.
 Result<void> Overlayd::forget(const IfName& name) {
     devices_.erase(name);
+    links_.erase(name);
     const auto done = change({"remove", name.str(), ""});
     if (!done && done.error().kind == Error::Kind::NotFound) return {};
     return done;
 }
 
-Result<void> Overlayd::configure(const IfName& device, const Result<std::string>& text,
+Result<Overlayd::Lifted> Overlayd::lift(const IfName& name) {
+    Lifted out;
+    const auto known = links_.find(name);
+    if (known != links_.end()) out.link = known->second;
+    out.link.kind = devices_.contains(name) ? LinkKind::Tun : LinkKind::Tap;
+    if (out.link.kind == LinkKind::Tun) {
+        const auto peer = client();
+        if (!peer) return pass_on(peer);
+        auto told = (*peer)->ask({"uapi", name.str(), std::string{get_device}});
+        if (!told) return pass_on(told);
+        out.settings = settings_of(Wiped{std::move(*told)}.text());
+        for (const auto& [other, link] : links_) {
+            if (link.gretap && link.gretap->device == name) out.inside.push_back(link);
+        }
+    }
+    if (const auto forgotten = forget(name); !forgotten) return pass_on(forgotten);
+    return out;
+}
+
+Result<void> Overlayd::put_down(const IfName& name, Lifted lifted) {
+    lifted.link.name = name;
+    if (const auto taken = take(lifted.link); !taken || lifted.settings.empty()) return taken;
+    for (Link& link : lifted.inside) {
+        link.gretap->device = name;
+        if (const auto taken = take(link); !taken) return taken;
+    }
+    return configure(name, std::move(lifted.settings), "configure " + name.str());
+}
+
+Result<void> Overlayd::configure(const IfName& device, Result<std::string> text,
                                  std::string_view doing) {
     if (!text) return pass_on(text);
-    const Wiped set{*text};
+    const Wiped set{*std::move(text)};
     const auto peer = client();
     if (!peer) return pass_on(peer);
     ++writes_;

@@ -24,6 +24,15 @@ class Overlayd {
     [[nodiscard]] bool carries(const Step& step) const;
     /// Its part of a step that it carries.
     [[nodiscard]] Result<void> carry_out(const Step& step, const Secrets& secrets);
+    /// What it carries under this name, let go, so that the device can get another; put_down() takes it up again.
+    struct Lifted {
+        Link link;
+        std::vector<Link> inside;   ///< TAPs whose packets a WireGuard device carries
+        std::string settings;   ///< of a WireGuard device: the request that makes it, with its keys
+    };
+    [[nodiscard]] Result<Lifted> lift(const IfName& name);
+    [[nodiscard]] Result<void> put_down(const IfName& name, Lifted lifted);
+
     [[nodiscard]] std::uint64_t writes() const { return writes_; }
 
   private:
@@ -32,12 +41,12 @@ class Overlayd {
     Result<void> run(bool wanted);
     Result<void> take(const Link& link);
     Result<void> forget(const IfName& name);
-    Result<void> configure(const IfName& device, const Result<std::string>& text,
-                           std::string_view doing);
+    Result<void> configure(const IfName& device, Result<std::string> text, std::string_view doing);
 
     std::string run_directory_, state_directory_;
     std::optional<Client> client_;
     std::set<IfName> devices_;   ///< TUNs, which are WireGuard devices of ours
+    std::map<IfName, Link> links_;   ///< what it carries, as last read or set
     std::uint64_t writes_ = 0;
 };
 

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 
 namespace overlay::control {
@@ -93,13 +95,13 @@ class DeviceReader {
 
     /// False: not a line of this protocol.
     bool line(std::string_view key, std::string_view value) {
-        if (key == "errno") return read(value, error_number);
+        if (key == "errno") return read(value, error_number.emplace());
         if (key == "public_key") return begin_peer(value);
         return peer_ == nullptr ? device_line(key, value) : peer_line(key, value);
     }
 
     UapiDevice out;
-    int error_number = -1;
+    std::optional<int> error_number;
 
   private:
     bool begin_peer(std::string_view value) {
@@ -168,11 +170,27 @@ Result<UapiDevice> device_of(std::string_view answer, Secrets& secrets) {
         if (!reader.line(line.substr(0, equals), line.substr(equals + 1))) return not_an_answer();
         answer.remove_prefix(std::min(end + 1, answer.size()));
     }
-    if (reader.error_number < 0) return not_an_answer();
-    if (reader.error_number > 0)
+    if (!reader.error_number) return not_an_answer();
+    if (const int number = std::abs(*reader.error_number); number != 0)
         return fail(Error::Kind::Failed, "read a WireGuard device of overlayd",
-                    std::strerror(reader.error_number), reader.error_number);
+                    std::strerror(number), number);
     return std::move(reader.out);
+}
+
+std::string settings_of(std::string_view answer) {
+    static constexpr std::array kept{"private_key", "listen_port", "fwmark", "preshared_key", "endpoint",
+                                     "persistent_keepalive_interval", "allowed_ip"};
+    std::string out = "set=1\n";
+    while (!answer.empty() && answer.front() != '\n') {
+        const std::size_t end = std::min(answer.find('\n'), answer.size());
+        const std::string_view line = answer.substr(0, end);
+        const std::string_view key = line.substr(0, line.find('='));
+        const bool is_peer = key == "public_key";
+        if (is_peer || std::ranges::find(kept, key) != kept.end()) out.append(line).append("\n");
+        if (is_peer) out += "replace_allowed_ips=true\n";
+        answer.remove_prefix(std::min(end + 1, answer.size()));
+    }
+    return out + "\n";
 }
 
 Result<void> outcome_of(std::string_view answer, std::string_view doing) {
@@ -183,8 +201,7 @@ Result<void> outcome_of(std::string_view answer, std::string_view doing) {
         !read(answer.substr(prefix.size(), end - prefix.size()), code))
         return fail(Error::Kind::Invalid, doing, "overlayd gave no answer of this protocol");
     if (code == 0) return {};
-    const int number = code < 0 ? -code : code;
-    return fail(Error::Kind::Failed, doing, std::strerror(number), number);
+    return fail(Error::Kind::Failed, doing, std::strerror(std::abs(code)), std::abs(code));
 }
 
 }  // namespace overlay::control

@@ -23,6 +23,8 @@ struct UapiDevice {
 };
 /// Errors: Invalid (not an answer), Failed (the errno that it carries).
 [[nodiscard]] Result<UapiDevice> device_of(std::string_view answer, Secrets& secrets);
+/// From an answer to `get=1` the request that makes such a device: all that was set, nothing that was counted.
+[[nodiscard]] std::string settings_of(std::string_view answer);
 /// Of an answer to `set=1`.
 [[nodiscard]] Result<void> outcome_of(std::string_view answer, std::string_view doing);
 

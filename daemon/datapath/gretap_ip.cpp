@@ -11,7 +11,6 @@ using namespace wire;
 
 namespace {
 
-constexpr std::uint8_t hop_limit = 64;
 constexpr std::uint16_t dont_fragment = 0x4000;
 
 void copy_address(MutableBytes to, std::size_t at, const IpAddress& address) {
@@ -34,20 +33,20 @@ std::size_t LinkAddressHash::operator()(const LinkAddress& address) const {
     return hash;
 }
 
-GretapIpHeader::GretapIpHeader(const LinkAddress& link)
+GretapIpHeader::GretapIpHeader(const LinkAddress& link, std::uint8_t ttl)
     : is_ipv6_{link.remote.family() == Family::Ipv6} {
     const MutableBytes bytes{bytes_};
     if (is_ipv6_) {
         store8(bytes, 0, 0x60);
         store8(bytes, 6, protocol_gre);
-        store8(bytes, 7, hop_limit);
+        store8(bytes, 7, ttl);
         copy_address(bytes, 8, link.local);
         copy_address(bytes, 24, link.remote);
         size_bytes_ = ipv6_size_bytes;
     } else {
         store8(bytes, 0, 0x45);
         store16(bytes, 6, dont_fragment);
-        store8(bytes, 8, hop_limit);
+        store8(bytes, 8, ttl);
         store8(bytes, 9, protocol_gre);
         copy_address(bytes, 12, link.local);
         copy_address(bytes, 16, link.remote);

@@ -29,7 +29,7 @@ class GretapIpHeader {
   public:
     static constexpr std::size_t max_size_bytes = wire::ipv6_size_bytes + 8;
 
-    explicit GretapIpHeader(const LinkAddress& link);
+    explicit GretapIpHeader(const LinkAddress& link, std::uint8_t ttl = 64);
 
     /// An IP header with the link's addresses, for whoever looks up a route.
     [[nodiscard]] wire::Bytes bytes() const { return {bytes_.data(), size_bytes_}; }

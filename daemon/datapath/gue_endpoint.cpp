@@ -84,7 +84,7 @@ Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links) {
     by_address_.clear();
     for (const auto& link : links_) {
         by_address_.emplace(
-            LinkAddress{.local = {}, .remote = link->config.remote, .key = link->config.key},
+            LinkAddress{link->config.local, link->config.remote, link->config.key},
             link.get());
     }
     return {};
@@ -111,15 +111,21 @@ void GueEndpoint::on_device(Link& link) {
     flush(link);
 }
 
+Destination GueEndpoint::destination_of(const Link& link, Bytes frame) const {
+    const std::uint8_t inner = traffic_class(frame, Inner::Ethernet).value_or(0);
+    return {.to = &link.destination,
+            .traffic_class = outer_traffic_class(link.config.traffic_class, inner),
+            .from = link.config.local,
+            .ttl = link.config.ttl};
+}
+
 void GueEndpoint::send_frame(Link& link, DevicePort::Frame frame) {
     if (frame.header.segmentation() != VnetHeader::gso_none) return send_super_frame(link, frame);
     if ((frame.header.flags & VnetHeader::needs_checksum) != 0) {
         const auto finished = finish_checksum(frame.bytes, frame.header);
         if (!finished) return link.port.counters.count(finished.error());
     }
-    const std::uint8_t inner = traffic_class(frame.bytes, Inner::Ethernet).value_or(0);
-    const Destination destination{&link.destination,
-                                  outer_traffic_class(link.config.traffic_class, inner)};
+    const Destination destination = destination_of(link, frame.bytes);
     const Bytes prefix = link.header.bytes();
     Trains& trains = tools_.workspace.trains;
     for (int attempt = 0; attempt < 2; ++attempt) {
@@ -136,9 +142,7 @@ void GueEndpoint::send_frame(Link& link, DevicePort::Frame frame) {
 void GueEndpoint::send_super_frame(Link& link, const DevicePort::Frame& frame) {
     const auto plan = plan_segments(frame.bytes, frame.header, Inner::Ethernet);
     if (!plan) return link.port.counters.count(plan.error());
-    const std::uint8_t inner = traffic_class(frame.bytes, Inner::Ethernet).value_or(0);
-    const Destination destination{&link.destination,
-                                  outer_traffic_class(link.config.traffic_class, inner)};
+    const Destination destination = destination_of(link, frame.bytes);
     const Bytes prefix = link.header.bytes();
     const std::size_t headers_bytes = prefix.size() + plan->header_bytes();
     Trains& trains = tools_.workspace.trains;
@@ -174,7 +178,8 @@ void GueEndpoint::deliver(const io::Received& received) {
     const std::size_t whole = received.bytes.size();
     const bool is_one = received.segment_bytes < whole && is_uncut(received.bytes);
     const std::size_t step = is_one ? whole : std::max<std::size_t>(received.segment_bytes, 1);
-    const Source from{.remote = received.from.address(),
+    const Source from{.local = received.to,
+                      .remote = received.from.address(),
                       .traffic_class = received.traffic_class,
                       .segment_bytes = received.segment_bytes};
     for (std::size_t at = 0; at < whole; at += step)
@@ -182,19 +187,25 @@ void GueEndpoint::deliver(const io::Received& received) {
 }
 
 /// Most datagrams are of the link that the one before was of.
-GueEndpoint::Link* GueEndpoint::link_of(const IpAddress& remote,
+GueEndpoint::Link* GueEndpoint::link_of(const Source& from,
                                         const std::optional<std::uint32_t>& key) {
-    if (last_ != nullptr && last_->config.key == key && last_->config.remote == remote)
-        return last_;
-    const auto found = by_address_.find({.local = {}, .remote = remote, .key = key});
-    if (found == by_address_.end()) return nullptr;
-    return last_ = found->second;
+    const auto is_its = [&](const Link& link) {
+        const IpAddress& local = link.config.local;
+        return link.config.key == key && link.config.remote == from.remote &&
+               (local == from.local || local.is_unspecified());
+    };
+    if (last_ != nullptr && is_its(*last_)) return last_;
+    for (const IpAddress& local : {from.local, IpAddress{}}) {
+        const auto found = by_address_.find({local, from.remote, key});
+        if (found != by_address_.end()) return last_ = found->second;
+    }
+    return nullptr;
 }
 
 void GueEndpoint::deliver_one(const Source& from, MutableBytes datagram) {
     const auto inside = decapsulate(datagram);
     if (!inside) return strays_.count(inside.error());
-    Link* const link = link_of(from.remote, inside->key);
+    Link* const link = link_of(from, inside->key);
     if (link == nullptr) return strays_.count(DropReason::NoLink);
     DevicePort& port = link->port;
     if (const auto inner = traffic_class(inside->frame, Inner::Ethernet)) {

@@ -18,9 +18,11 @@ namespace overlay::datapath {
 
 struct GueLinkConfig {
     IfName device;
+    IpAddress local;   ///< where the other end sends to; unspecified: any of ours
     IpAddress remote;
     std::uint16_t remote_port = 0;
     std::optional<std::uint32_t> key;
+    std::uint8_t ttl = 64;
     std::uint8_t traffic_class = 0;   ///< DSCP of what is sent; ECN is the inner packet's
     friend bool operator==(const GueLinkConfig&, const GueLinkConfig&) = default;
 };
@@ -61,12 +63,14 @@ class GueEndpoint final : private io::Reader {
     void on_readable() override;   // the socket
     void deliver(const io::Received& received);
     struct Source {
+        IpAddress local;
         IpAddress remote;
         std::uint8_t traffic_class;
         std::size_t segment_bytes;
     };
     void deliver_one(const Source& from, wire::MutableBytes datagram);
-    [[nodiscard]] Link* link_of(const IpAddress& remote, const std::optional<std::uint32_t>& key);
+    [[nodiscard]] Link* link_of(const Source& from, const std::optional<std::uint32_t>& key);
+    [[nodiscard]] Destination destination_of(const Link& link, wire::Bytes frame) const;
 
     EndpointTools tools_;
     io::UdpOptions options_;

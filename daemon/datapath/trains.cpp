@@ -69,7 +69,8 @@ std::span<const io::Train> Trains::trains() {
                            .segment_bytes = run.segment_bytes,
                            .size_bytes = run.size_bytes,
                            .segments = run.segments,
-                           .traffic_class = run.destination.traffic_class});
+                           .traffic_class = run.destination.traffic_class,
+                           .ttl = run.destination.ttl});
     }
     return trains_;
 }

@@ -13,6 +13,7 @@ struct Destination {
     const io::SocketAddress* to = nullptr;
     std::uint8_t traffic_class = 0;
     IpAddress from{};   ///< unspecified: the kernel chooses
+    std::uint8_t ttl = 0;   ///< 0: the socket's
     friend bool operator==(const Destination&, const Destination&) = default;
 };
 

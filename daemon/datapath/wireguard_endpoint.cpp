@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <net/if.h>
+
 namespace overlay::datapath {
 
 using wireguard::Outbox;
@@ -29,7 +31,6 @@ WireguardEndpoint::WireguardEndpoint(const WireguardEndpointConfig& config,
                                      const EndpointTools& tools, StampStore stamps,
                                      const wireguard::Tai64n& reserved)
     : tools_{tools},
-      private_key_{config.private_key},
       device_{config.private_key,
               {.mtu_bytes = config.mtu_bytes, .reserved_stamps = reserved},
               random_},
@@ -55,8 +56,7 @@ Result<std::unique_ptr<WireguardEndpoint>> WireguardEndpoint::open(
 Result<void> WireguardEndpoint::set(const WireguardEndpointConfig& config) {
     if (auto set = set_devices(config.tun, config.links); !set) return set;
     if (auto opened = listen(config.listen); !opened) return opened;
-    const auto same = config.private_key.bytes();
-    if (!std::ranges::equal(private_key_.bytes(), same)) set_private_key(config.private_key);
+    set_private_key(config.private_key);
     set_mtu(config.mtu_bytes);
     set_peers(config.peers);
     return {};
@@ -67,8 +67,9 @@ Result<void> WireguardEndpoint::set(const WireguardEndpointConfig& config) {
 Result<void> WireguardEndpoint::listen(const Listen& where) {
     const bool is_open = sockets_[0] || sockets_[1];
     const bool same_port = where.port == 0 || where.port == listens_.port;
-    if (is_open && same_port && where.local == listens_.local && where.offload == listens_.offload)
-        return {};
+    Listen same = where;
+    same.port = listens_.port;
+    if (is_open && same_port && same == listens_) return {};
     if (where.port == listens_.port) sockets_ = {};   // the same port cannot be had twice
     auto sockets = open_sockets(where);
     if (!sockets) {
@@ -114,6 +115,7 @@ Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socke
     auto socket = io::UdpSocket::open({.family = family,
                                        .local = where.local,
                                        .port = where.port,
+                                       .mark = where.mark,
                                        .offload = where.offload,
                                        .fragments = io::UdpOptions::Fragments::Allowed,
                                        .local_address = io::UdpOptions::LocalAddress::Tell});
@@ -186,8 +188,9 @@ std::vector<LinkReport> WireguardEndpoint::counters() const {
 // ---- keys and peers -----------------------------------------------------------------------------
 
 void WireguardEndpoint::set_private_key(const wireguard::Secret32& key) {
-    private_key_ = key;
-    device_.set_private_key(key);
+    now_ = io::now();
+    device_.set_private_key(key, now_, out_);
+    post();
 }
 
 /// The difference to what was configured before, so that nothing is said twice: an endpoint said again would
@@ -215,6 +218,48 @@ void WireguardEndpoint::set_peers(const std::vector<wireguard::PeerChange>& peer
 void WireguardEndpoint::change(const wireguard::PeerChange& change) {
     now_ = io::now();
     device_.change(change, now_, out_);
+    post();
+}
+
+// ---- wg's words ---------------------------------------------------------------------------------
+
+class WireguardEndpoint::Host final : public wireguard::UapiHost {
+  public:
+    explicit Host(WireguardEndpoint& endpoint) : endpoint_{endpoint} {}
+
+    [[nodiscard]] wireguard::SocketSettings socket_settings() const override {
+        return {.listen_port = endpoint_.listens_.port, .fwmark = endpoint_.listens_.mark};
+    }
+    [[nodiscard]] int change_socket(const wireguard::SocketSettings& wanted) override {
+        Listen where = endpoint_.listens_;
+        where.port = wanted.listen_port;
+        where.mark = wanted.fwmark;
+        const auto opened = endpoint_.listen(where);
+        if (opened) return 0;
+        return opened.error().code != 0 ? opened.error().code : EIO;
+    }
+    [[nodiscard]] std::uint32_t interface_index(const std::string& name) const override {
+        return ::if_nametoindex(name.c_str());
+    }
+
+  private:
+    WireguardEndpoint& endpoint_;
+};
+
+wireguard::SecretText WireguardEndpoint::answer(std::string_view request) {
+    now_ = io::now();
+    Host host{*this};
+    wireguard::Uapi uapi{device_, host};
+    wireguard::SecretText out = uapi.answer(request, now_, out_);
+    post();
+    return out;
+}
+
+void WireguardEndpoint::call_peers() {
+    now_ = io::now();
+    for (const wireguard::PeerId id : device_.peers()) {
+        if (device_.status(id)->path) device_.initiate(id, now_, out_);
+    }
     post();
 }
 

@@ -21,6 +21,7 @@
 #include "daemon/datapath/reassembly.hpp"
 #include "daemon/datapath/segment.hpp"
 #include "daemon/datapath/stamp_store.hpp"
+#include "daemon/wireguard/uapi.hpp"
 
 #include <memory>
 #include <unordered_map>
@@ -31,6 +32,7 @@ namespace overlay::datapath {
 struct GretapLinkConfig {
     IfName device;
     LinkAddress address;
+    std::uint8_t ttl = 64;            ///< of the inner IP header
     std::uint8_t traffic_class = 0;   ///< DSCP of the inner IP header; ECN is the frame's
     friend bool operator==(const GretapLinkConfig&, const GretapLinkConfig&) = default;
 };
@@ -40,6 +42,7 @@ struct WireguardEndpointConfig {
     struct Listen {
         std::uint16_t port = 0;           ///< 0: any
         std::optional<IpAddress> local;   ///< nullopt: any, of both families
+        std::uint32_t mark = 0;           ///< fwmark of what is sent; 0: none
         io::UdpOptions::Offload offload = io::UdpOptions::Offload::Auto;
         friend bool operator==(const Listen&, const Listen&) = default;
     } listen;
@@ -78,7 +81,10 @@ class WireguardEndpoint {
     void change(const wireguard::PeerChange& change);
 
     [[nodiscard]] const wireguard::Device& device() const { return device_; }
-    [[nodiscard]] const wireguard::Secret32& private_key() const { return private_key_; }
+    /// To a request of `wg` and its kin (wireguard/uapi.hpp). Empty: that was none.
+    [[nodiscard]] wireguard::SecretText answer(std::string_view request);
+    /// Calls every peer whose place is known: after a start, nobody else knows that sessions are gone.
+    void call_peers();
     /// What has happened since the last call, such as a handshake that nobody answers. At most so many, the
     /// oldest go first.
     static constexpr std::size_t max_events = 256;
@@ -96,6 +102,7 @@ class WireguardEndpoint {
   private:
     struct Link;
     struct Socket;
+    class Host;   // what uapi asks of the owner of sockets
     WireguardEndpoint(const WireguardEndpointConfig& config, const EndpointTools& tools,
                       StampStore stamps, const wireguard::Tai64n& reserved);
 
@@ -133,7 +140,6 @@ class WireguardEndpoint {
     EndpointTools tools_;
     Listen listens_;
     wireguard::SystemRandom random_;
-    wireguard::Secret32 private_key_;
     wireguard::Device device_;
     wireguard::Outbox out_;
     wireguard::Moment now_;   ///< of this turn

@@ -16,7 +16,7 @@ struct WireguardEndpoint::Link final : io::Reader {
     }
     void set(const GretapLinkConfig& what) {
         config = what;
-        header.emplace(what.address);
+        header.emplace(what.address, what.ttl);
         const IpAddress &remote = what.address.remote, &local = what.address.local;
         addresses_bytes = 2 * remote.size_bytes();
         std::memcpy(addresses.data(), remote.data(), remote.size_bytes());

@@ -30,6 +30,7 @@ void grow_buffers(int fd) {
 
 /// TTL, "don't fragment", the traffic class of what comes; each a refinement that an old kernel may lack.
 void set_ip_options(int fd, const UdpOptions& options) {
+    if (options.mark != 0) set(fd, SOL_SOCKET, SO_MARK, static_cast<int>(options.mark));
     const bool whole = options.fragments == UdpOptions::Fragments::Never;
     const bool tells = options.local_address == UdpOptions::LocalAddress::Tell;
     if (options.family == Family::Ipv4) {
@@ -187,6 +188,9 @@ void UdpSocket::prepare(const Train& train, mmsghdr& message, std::span<std::byt
     const int traffic_class = train.traffic_class;
     if (family_ == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TOS, traffic_class);
     else add_control(header, used, IPPROTO_IPV6, IPV6_TCLASS, traffic_class);
+    const int ttl = train.ttl;
+    if (ttl != 0 && family_ == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TTL, ttl);
+    if (ttl != 0 && family_ == Family::Ipv6) add_control(header, used, IPPROTO_IPV6, IPV6_HOPLIMIT, ttl);
     if (!train.from.is_unspecified()) add_source(header, used, train.from);
     if (train.segments > 1) {
         const auto segment_bytes = static_cast<std::uint16_t>(train.segment_bytes);
@@ -199,7 +203,7 @@ std::size_t UdpSocket::send(std::span<const Train> trains) {
     std::size_t lost = 0;
     constexpr std::size_t batch = 32;
     constexpr std::size_t control_bytes =
-        2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
+        3 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
     std::array<mmsghdr, batch> messages;
     alignas(cmsghdr) std::array<std::byte, batch * control_bytes> controls;
     while (!trains.empty()) {

@@ -42,6 +42,7 @@ struct Train {
     std::size_t size_bytes = 0;
     std::size_t segments = 0;
     std::uint8_t traffic_class = 0;
+    std::uint8_t ttl = 0;   ///< 0: the socket's
 };
 
 /// What one receive brought: `bytes` are datagrams of `segment_bytes` each, the last may be shorter.
@@ -75,6 +76,7 @@ struct UdpOptions {
     std::optional<IpAddress> local;   ///< nullopt: any
     std::uint16_t port = 0;
     std::uint8_t ttl = 64;
+    std::uint32_t mark = 0;           ///< SO_MARK, which policy routing and firewalls see; 0: none
     enum class Offload : std::uint8_t { Auto, None } offload = Offload::Auto;
     /// Whether the outer packet may be cut on its way, here or by an IPv4 router.
     enum class Fragments : std::uint8_t { Never, Allowed } fragments = Fragments::Never;

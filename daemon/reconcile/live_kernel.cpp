@@ -13,6 +13,7 @@ Result<void> LiveKernel::execute(const Step& step) {
     if (!overlayd_.carries(step)) return kernel_.execute(step, secrets_);
     if (const auto* create_step = std::get_if<CreateLink>(&step)) return create(*create_step);
     if (const auto* change_step = std::get_if<ChangeLink>(&step)) return change(*change_step);
+    if (const auto* rename_step = std::get_if<RenameLink>(&step)) return rename(*rename_step);
     const auto done = overlayd_.carry_out(step, secrets_);
     if (!done || !std::holds_alternative<DeleteLink>(step)) return done;
     return kernel_.execute(step, secrets_);
@@ -24,6 +25,14 @@ Result<void> LiveKernel::create(const CreateLink& step) {
     const auto taken = overlayd_.carry_out(step, secrets_);
     if (!taken) (void)kernel_.execute(DeleteLink{step.link}, secrets_);   // the first failure is the story
     return taken;
+}
+
+Result<void> LiveKernel::rename(const RenameLink& step) {
+    auto lifted = overlayd_.lift(step.from);
+    if (!lifted) return pass_on(lifted);
+    const auto renamed = kernel_.execute(step, secrets_);
+    const auto taken = overlayd_.put_down(renamed ? step.to : step.from, std::move(*lifted));
+    return renamed ? taken : renamed;
 }
 
 Result<void> LiveKernel::change(const ChangeLink& step) {

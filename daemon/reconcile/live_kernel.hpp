@@ -17,6 +17,7 @@ class LiveKernel {
   private:
     Result<void> create(const CreateLink& step);
     Result<void> change(const ChangeLink& step);
+    Result<void> rename(const RenameLink& step);
 
     netlink::Kernel& kernel_;
     control::Overlayd& overlayd_;

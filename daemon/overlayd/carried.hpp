@@ -1,0 +1,53 @@
+#pragma once
+// What overlayd carries, in the words of the control plane, and the engine that does it: ports with their
+// gretaps, WireGuard devices with theirs. A change that the engine refuses leaves both as they were.
+
+#include "daemon/datapath/engine.hpp"
+#include "topology/state.hpp"
+
+#include <map>
+#include <set>
+#include <string>
+
+namespace overlay::overlayd {
+
+class Carried {
+  public:
+    /// `state_directory`: where WireGuard's time stamps are kept.
+    Carried(datapath::Engine& engine, std::string state_directory)
+        : engine_{engine}, state_directory_{std::move(state_directory)} {}
+
+    /// Errors: Conflict (the port is taken, or carried already), Unsupported (not GUE, or bound), Failed.
+    [[nodiscard]] Result<void> add_port(const FouPort& port);
+    /// Errors: NotFound; Busy, while a link needs it.
+    [[nodiscard]] Result<void> remove_port(const FouPort& port);
+    /// Opens the TAP when it is new, else changes how it is carried.
+    /// Errors: Unsupported, naming the attribute that only a kernel can have; NotFound (no such port or WireGuard
+    /// device, no such TAP); those of the engine.
+    [[nodiscard]] Result<void> set_link(const IfName& name, const GretapAttributes& gretap);
+    /// A TUN becomes a WireGuard device without key and peers. One that is there keeps them.
+    [[nodiscard]] Result<void> add_device(const IfName& name);
+    /// A TAP or a TUN, together with what hangs on it. Errors: NotFound.
+    [[nodiscard]] Result<void> remove(const IfName& name);
+    /// nullptr: there is none.
+    [[nodiscard]] datapath::WireguardEndpoint* device(const IfName& name);
+
+    /// TAPs with their attributes, ports; of WireGuard devices the names.
+    [[nodiscard]] KernelState state() const;
+    [[nodiscard]] bool is_empty() const { return ports_.empty() && links_.empty() && devices_.empty(); }
+
+  private:
+    using Links = std::map<IfName, GretapAttributes>;
+    Result<void> carry(const FouPort& port, const Links& links);
+    Result<void> carry(const IfName& device, const Links& links);
+    Result<void> carry_where(const GretapAttributes& where, const Links& links);
+    [[nodiscard]] const FouPort* port_of(const GretapAttributes& gretap) const;
+
+    datapath::Engine& engine_;
+    std::string state_directory_;
+    std::set<FouPort> ports_;
+    Links links_;
+    std::set<IfName> devices_;
+};
+
+}  // namespace overlay::overlayd

@@ -1,0 +1,142 @@
+#include "daemon/overlayd/control_server.hpp"
+
+#include <openssl/crypto.h>
+
+#include <array>
+#include <cerrno>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace overlay::overlayd {
+
+namespace {
+
+constexpr std::size_t max_clients = 16;
+constexpr int answer_room_bytes = 16 * 1024 * 1024;   // of the socket: an answer is given at once or not at all
+
+sockaddr_un address_of(const std::string& path) {
+    sockaddr_un out{};
+    out.sun_family = AF_UNIX;
+    path.copy(out.sun_path, sizeof out.sun_path - 1);
+    return out;
+}
+
+const sockaddr* as_address(const sockaddr_un& address) {
+    return static_cast<const sockaddr*>(static_cast<const void*>(&address));
+}
+
+io::UniqueFd new_socket() {
+    return io::UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+}
+
+bool is_served(const sockaddr_un& address) {
+    const io::UniqueFd probe = new_socket();
+    return probe && ::connect(probe.get(), as_address(address), sizeof address) == 0;
+}
+
+/// Root, and who we are ourselves.
+bool may_talk(int fd) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+    return peer.uid == 0 || peer.uid == ::geteuid();
+}
+
+}  // namespace
+
+// ---- one client ---------------------------------------------------------------------------------
+
+class ControlServer::Client final : public io::Reader {
+  public:
+    Client(ControlServer& server, io::UniqueFd fd) : server_{server}, fd_{std::move(fd)} {}
+    ~Client() override { OPENSSL_cleanse(received_.data(), received_.size()); }
+
+    Result<void> watch() {
+        auto watch = server_.loop_.watch(fd_.get(), *this);
+        if (!watch) return pass_on(watch);
+        watch_ = std::move(*watch);
+        return {};
+    }
+
+    void on_readable() override {
+        if (!read() || !answer_all()) server_.drop(fd_.get());   // this object is gone
+    }
+
+  private:
+    /// False: it has hung up.
+    bool read() {
+        std::array<char, 65536> buffer{};
+        const ssize_t size = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+        if (size < 0) return errno == EAGAIN || errno == EINTR;
+        received_.append(buffer.data(), static_cast<std::size_t>(size));
+        OPENSSL_cleanse(buffer.data(), static_cast<std::size_t>(size));
+        return size > 0;
+    }
+
+    bool answer_all() {
+        for (;;) {
+            auto request = control::take_request(received_);
+            if (!request) return false;
+            if (!*request) return true;
+            auto answered = server_.serve_(**request);
+            OPENSSL_cleanse((*request)->body.data(), (*request)->body.size());
+            std::string text = answered ? control::answer(*answered) : control::answer(answered.error());
+            const ssize_t sent = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+            const bool arrived = sent == static_cast<ssize_t>(text.size());
+            OPENSSL_cleanse(text.data(), text.size());
+            if (answered) OPENSSL_cleanse(answered->data(), answered->size());
+            if (!arrived) return false;
+        }
+    }
+
+    ControlServer& server_;
+    io::UniqueFd fd_;
+    io::Watch watch_;
+    std::string received_;
+};
+
+// ---- all of them --------------------------------------------------------------------------------
+
+Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& run_directory,
+                                                             io::EventLoop& loop, Serve serve) {
+    const std::string path = control::socket_path(run_directory);
+    const std::string doing = "listen at " + path;
+    const sockaddr_un address = address_of(path);
+    if (path.size() >= sizeof address.sun_path)
+        return fail(Error::Kind::Invalid, doing, "the path is too long for a socket", ENAMETOOLONG);
+    std::unique_ptr<ControlServer> out{new ControlServer{loop, std::move(serve), path}};
+    if (is_served(address))
+        return fail(Error::Kind::Conflict, doing, "another overlayd serves it", EADDRINUSE);
+    (void)::unlink(path.c_str());
+    out->fd_ = new_socket();
+    const mode_t former = ::umask(0077);
+    const bool listens = out->fd_ && ::bind(out->fd_.get(), as_address(address), sizeof address) == 0 &&
+                         ::listen(out->fd_.get(), max_clients) == 0;
+    const int why = errno;
+    ::umask(former);
+    if (!listens) return fail(io::system_error(doing, why));
+    auto watch = loop.watch(out->fd_.get(), *out);
+    if (!watch) return pass_on(watch);
+    out->watch_ = std::move(*watch);
+    return out;
+}
+
+ControlServer::~ControlServer() {
+    if (fd_) (void)::unlink(path_.c_str());
+}
+
+void ControlServer::on_readable() {
+    io::UniqueFd fd{::accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    if (!fd || !may_talk(fd.get()) || clients_.size() >= max_clients) return;
+    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &answer_room_bytes,
+                       sizeof answer_room_bytes);
+    const int number = fd.get();
+    auto client = std::make_unique<Client>(*this, std::move(fd));
+    if (client->watch()) clients_.insert_or_assign(number, std::move(client));
+}
+
+void ControlServer::drop(int fd) { clients_.erase(fd); }
+
+}  // namespace overlay::overlayd

@@ -1,0 +1,163 @@
+// overlayd: carries in user space what the kernel does not. overlayctl starts it, tells it what, and ends it; it
+// can as well be a service that is there all the time.
+
+#include "daemon/io/clock.hpp"
+#include "daemon/overlayd/control_server.hpp"
+#include "daemon/overlayd/service.hpp"
+#include "daemon/reconcile/reconcile.hpp"
+
+#include <boost/program_options.hpp>
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+namespace overlay::overlayd {
+
+namespace {
+
+namespace po = boost::program_options;
+
+struct Options {
+    ServiceOptions service;
+    int ready_fd = -1;
+};
+
+/// nullopt: the program is over, with this exit code.
+std::variant<Options, int> read_options(int argc, char** argv) {
+    const Directories defaults;
+    Options out;
+    po::options_description options{"Options"};
+    options.add_options()("help,h", "this text")("version", "the version")(
+        "run-dir", po::value(&out.service.run_directory)->default_value(defaults.run)->value_name("DIR"),
+        "where the control socket is, and what is carried is kept")(
+        "state-dir",
+        po::value(&out.service.state_directory)->default_value(defaults.state)->value_name("DIR"),
+        "what must outlive a reboot: WireGuard's time stamps")(
+        "uapi-dir",
+        po::value(&out.service.uapi_directory)
+            ->default_value(out.service.uapi_directory)
+            ->value_name("DIR"),
+        "where `wg` looks for devices")(
+        "ready-fd", po::value(&out.ready_fd)->value_name("FD"),
+        "a descriptor to write \"ready\" to, or why not");
+    po::variables_map values;
+    try {
+        po::store(po::command_line_parser(argc, argv).options(options).positional({}).run(), values);
+        po::notify(values);
+    } catch (const po::error& error) {
+        std::cerr << "overlayd: " << error.what() << "\n";
+        return 1;
+    }
+    if (values.count("help") != 0) {
+        std::cout << "usage: overlayd [OPTIONS]\n\n"
+                     "Carries gretap, GUE and WireGuard in user space, as overlayctl tells it to.\n\n"
+                  << options;
+        return 0;
+    }
+    if (values.count("version") != 0) {
+        std::cout << "overlayd " << OVERLAY_VERSION << "\n";
+        return 0;
+    }
+    return out;
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+int end_fd = -1;   // for the signal handler
+
+void ask_to_end(int) {
+    const std::uint64_t one = 1;
+    (void)!::write(end_fd, &one, sizeof one);
+}
+
+Result<io::UniqueFd> end_by_signal() {
+    io::UniqueFd fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    if (!fd) return fail(io::system_error("make an event descriptor", errno));
+    end_fd = fd.get();
+    for (const int number : {SIGTERM, SIGINT}) (void)std::signal(number, ask_to_end);
+    (void)std::signal(SIGPIPE, SIG_IGN);
+    return fd;
+}
+
+/// Every so often: endpoints that have moved are kept, clients that do nothing are dropped.
+class Ticks final : public io::Reader {
+  public:
+    explicit Ticks(Service& service) : service_{service} {}
+    Result<void> start(io::EventLoop& loop) {
+        fd_ = io::UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
+        const itimerspec every{{2, 0}, {2, 0}};
+        if (!fd_ || ::timerfd_settime(fd_.get(), 0, &every, nullptr) != 0)
+            return fail(io::system_error("make a timer", errno));
+        auto watch = loop.watch(fd_.get(), *this);
+        if (!watch) return pass_on(watch);
+        watch_ = std::move(*watch);
+        return {};
+    }
+    void on_readable() override {
+        std::uint64_t count = 0;
+        if (::read(fd_.get(), &count, sizeof count) > 0) service_.on_time();
+    }
+
+  private:
+    Service& service_;
+    io::UniqueFd fd_;
+    io::Watch watch_;
+};
+
+// ---- the program --------------------------------------------------------------------------------
+
+void tell_ready(int fd, const std::string& text) {
+    if (fd < 0) return;
+    (void)!::write(fd, text.data(), text.size());
+    ::close(fd);
+}
+
+Result<void> run(Options& options) {
+    for (const std::string& directory :
+         {options.service.run_directory, options.service.state_directory}) {
+        if (const auto made = io::make_directories(directory, 0755); !made) return made;
+    }
+    // One that is killed frees its lock and not its socket.
+    const auto lock = io::FileLock::acquire(options.service.run_directory + "/overlayd.lock",
+                                            std::chrono::seconds{1});
+    if (!lock) return pass_on(lock);
+    auto end = end_by_signal();
+    if (!end) return pass_on(end);
+    auto engine = datapath::Engine::make({});
+    if (!engine) return pass_on(engine);
+    Service service{**engine, options.service, [] { ask_to_end(0); }};
+    const auto server =
+        ControlServer::listen(options.service.run_directory, (*engine)->loop(),
+                              [&](const control::Request& request) { return service.serve(request); });
+    if (!server) return pass_on(server);
+    service.resume();
+    Ticks ticks{service};
+    if (const auto started = ticks.start((*engine)->loop()); !started) return started;
+    tell_ready(std::exchange(options.ready_fd, -1), "ready\n");
+    return (*engine)->run(end->get());
+}
+
+int main(int argc, char** argv) {
+    auto read = read_options(argc, argv);
+    if (const int* code = std::get_if<int>(&read)) return *code;
+    Options& options = std::get<Options>(read);
+    const auto ran = run(options);
+    if (ran) return 0;
+    std::cerr << "overlayd: " << text(ran.error()) << "\n";
+    tell_ready(options.ready_fd, text(ran.error()) + "\n");
+    return 1;
+}
+
+}  // namespace
+
+}  // namespace overlay::overlayd
+
+int main(int argc, char** argv) { return overlay::overlayd::main(argc, argv); }

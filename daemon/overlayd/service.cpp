@@ -1,0 +1,210 @@
+#include "daemon/overlayd/service.hpp"
+
+#include "daemon/control/uapi_text.hpp"
+#include "daemon/io/clock.hpp"
+#include "topology/state_json.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+namespace overlay::overlayd {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t max_kept_bytes = 64 * 1024 * 1024;
+
+void say(const std::string& what) { std::fputs(("overlayd: " + what + "\n").c_str(), stderr); }
+
+std::string kept_path(const ServiceOptions& options) { return options.run_directory + "/overlayd.json"; }
+
+tl::unexpected<Error> invalid(std::string_view what) {
+    return fail(Error::Kind::Invalid, "serve a request", what, EINVAL);
+}
+
+}  // namespace
+
+// ---- wg -----------------------------------------------------------------------------------------
+
+/// Where `wg` finds one device.
+class Service::WgSocket final : public io::Reader {
+  public:
+    static Result<std::unique_ptr<WgSocket>> open(Service& service, const IfName& device) {
+        auto answer = [&service, device](std::string_view request) {
+            datapath::WireguardEndpoint* endpoint = service.carried_.device(device);
+            if (endpoint == nullptr) return wireguard::SecretText{};
+            wireguard::SecretText out = endpoint->answer(request);
+            if (!request.starts_with("get=1")) service.keep();
+            return out;
+        };
+        io::UapiSocketOptions options;
+        options.folder = service.options_.uapi_directory;
+        auto socket = io::UapiSocket::open(device, options, std::move(answer));
+        if (!socket) return pass_on(socket);
+        std::unique_ptr<WgSocket> out{new WgSocket{std::move(*socket)}};
+        auto watch = service.engine_.loop().watch(out->socket_.fd(), *out);
+        if (!watch) return pass_on(watch);
+        out->watch_ = std::move(*watch);
+        return out;
+    }
+    void on_readable() override { socket_.on_readable(io::now().monotonic); }
+    void on_time() { socket_.on_time(io::now().monotonic); }
+
+  private:
+    explicit WgSocket(io::UapiSocket socket) : socket_{std::move(socket)} {}
+    io::UapiSocket socket_;
+    io::Watch watch_;
+};
+
+/// Not to be reachable for `wg` is no reason not to carry: in another network namespace, but the same file
+/// system, somebody else can have a device of this name.
+void Service::serve_wg(const IfName& device) {
+    if (wg_sockets_.contains(device)) return;
+    auto socket = WgSocket::open(*this, device);
+    if (!socket) return say(text(socket.error()));
+    wg_sockets_.emplace(device, std::move(*socket));
+}
+
+Result<std::string> Service::uapi(const std::string& name, std::string_view request) {
+    datapath::WireguardEndpoint* device = carried_.device(IfName::from_kernel(name));
+    if (device == nullptr)
+        return fail(Error::Kind::NotFound, "configure " + name, "no WireGuard device of ours", ENODEV);
+    const wireguard::SecretText answer = device->answer(request);
+    if (answer.empty()) return invalid("neither get=1 nor set=1");
+    return std::string{answer.begin(), answer.end()};
+}
+
+// ---- requests -----------------------------------------------------------------------------------
+
+Service::Service(datapath::Engine& engine, ServiceOptions options, std::function<void()> stop)
+    : engine_{engine},
+      options_{std::move(options)},
+      stop_{std::move(stop)},
+      carried_{engine, options_.state_directory} {}
+
+Service::~Service() = default;
+
+Result<std::string> Service::serve(const control::Request& request) {
+    if (request.verb == "state") return to_json(carried_.state());
+    if (request.verb == "counters") return counters();
+    if (request.verb == "uapi" && request.body.starts_with("get=1"))
+        return uapi(request.argument, request.body);
+    if (request.verb == "stop") {
+        (void)io::remove_file(kept_path(options_));
+        stop_();
+        return std::string{};
+    }
+    auto done = change(request);
+    if (done) keep();
+    return done;
+}
+
+Result<std::string> Service::change(const control::Request& request) {
+    const IfName name = IfName::from_kernel(request.argument);
+    if (request.verb == "uapi") return uapi(request.argument, request.body);
+    Result<void> done = {};
+    if (request.verb == "add-device") {
+        done = carried_.add_device(name);
+        if (done) serve_wg(name);
+    } else if (request.verb == "remove") {
+        wg_sockets_.erase(name);
+        done = carried_.remove(name);
+    } else {
+        done = set(request);
+    }
+    if (!done) return pass_on(done);
+    return std::string{};
+}
+
+/// The verbs whose body is state with one object.
+Result<void> Service::set(const control::Request& request) {
+    const auto state = state_from_json(request.body);
+    if (!state) return pass_on(state);
+    if (request.verb == "set-link") {
+        const bool has_one = state->links.size() == 1 && state->links.begin()->second.gretap;
+        if (!has_one) return invalid("set-link takes one TAP with its gretap attributes");
+        const auto& [name, link] = *state->links.begin();
+        return carried_.set_link(name, *link.gretap);
+    }
+    if (request.verb != "add-port" && request.verb != "remove-port")
+        return invalid(fmt::format("\"{}\" is none of the verbs", request.verb));
+    if (state->fou_ports.size() != 1) return invalid(request.verb + " takes one fou port");
+    const FouPort& port = *state->fou_ports.begin();
+    return request.verb == "add-port" ? carried_.add_port(port) : carried_.remove_port(port);
+}
+
+std::string Service::counters() {
+    Json out = Json::object();
+    for (const auto& [name, counters] : engine_.counters()) {
+        Json& link = out[name.str()];
+        link = {{"tx_packets", counters.sent_frames},     {"tx_bytes", counters.sent_bytes},
+                {"rx_packets", counters.received_frames}, {"rx_bytes", counters.received_bytes},
+                {"lost_datagrams", counters.lost_datagrams}};
+        Json& drops = link["drops"] = Json::object();
+        for (std::size_t i = 0; i < counters.drops.size(); ++i) {
+            if (counters.drops[i] != 0)
+                drops[std::string{text(static_cast<wire::DropReason>(i))}] = counters.drops[i];
+        }
+    }
+    return out.dump();
+}
+
+// ---- what must not be forgotten -----------------------------------------------------------------
+
+void Service::keep() {
+    const KernelState state = carried_.state();
+    Json devices = Json::object();
+    for (const auto& [name, none] : state.wireguard) {
+        const auto answer = uapi(name.str(), control::get_device);
+        if (answer) devices[name.str()] = control::settings_of(*answer);
+    }
+    const Json all{{"version", 1}, {"state", Json::parse(to_json(state))}, {"devices", devices}};
+    const auto kept = io::replace_file(kept_path(options_), all.dump(1) + "\n", 0600);
+    if (!kept) say(text(kept.error()));
+}
+
+void Service::on_time() {
+    bool has_moved = false;
+    for (const auto& [name, none] : carried_.state().wireguard) {
+        for (const wireguard::Event& event : carried_.device(name)->take_events())
+            has_moved = has_moved || event.kind == wireguard::Event::Kind::Moved ||
+                        event.kind == wireguard::Event::Kind::SessionBegun;
+    }
+    if (has_moved) keep();
+    for (const auto& [name, socket] : wg_sockets_) socket->on_time();
+}
+
+void Service::resume_device(const IfName& name, const std::string& settings) {
+    if (const auto added = carried_.add_device(name); !added) return say(text(added.error()));
+    serve_wg(name);
+    (void)carried_.device(name)->answer(settings);
+}
+
+void Service::resume() {
+    const auto kept = io::read_file(kept_path(options_), max_kept_bytes);
+    if (!kept && kept.error().kind == Error::Kind::NotFound) return;
+    if (!kept) return say(text(kept.error()));
+    const Json all = Json::parse(*kept, nullptr, false);
+    const auto state = all.is_object() && all.contains("state")
+                           ? state_from_json(all["state"].dump())
+                           : Result<KernelState>{invalid("not what an overlayd keeps")};
+    if (!state) return say(kept_path(options_) + ": " + text(state.error()));
+    for (const auto& [name, settings] : all.value("devices", Json::object()).items()) {
+        if (settings.is_string()) resume_device(IfName::from_kernel(name), settings);
+    }
+    for (const FouPort& port : state->fou_ports) {
+        if (const auto added = carried_.add_port(port); !added) say(text(added.error()));
+    }
+    for (const auto& [name, link] : state->links) {
+        if (!link.gretap) continue;
+        if (const auto set = carried_.set_link(name, *link.gretap); !set) say(text(set.error()));
+    }
+    for (const auto& [name, none] : carried_.state().wireguard) carried_.device(name)->call_peers();
+}
+
+}  // namespace overlay::overlayd

@@ -1,0 +1,49 @@
+#pragma once
+// What is asked of overlayd, verb by verb, and what it must not forget: everything carried is kept in
+// <run>/overlayd.json, readable for nobody else, so that an overlayd that is started again carries on. That file
+// holds WireGuard's keys, as the kernel's memory would; the directory is on a tmpfs.
+
+#include "daemon/control/message.hpp"
+#include "daemon/io/uapi_socket.hpp"
+#include "daemon/overlayd/carried.hpp"
+
+#include <functional>
+
+namespace overlay::overlayd {
+
+struct ServiceOptions {
+    std::string run_directory;
+    std::string state_directory;
+    std::string uapi_directory = "/var/run/wireguard";   ///< where `wg` looks for devices
+};
+
+class Service {
+  public:
+    /// `stop`: ends the loop.
+    Service(datapath::Engine& engine, ServiceOptions options, std::function<void()> stop);
+    ~Service();
+
+    /// What the last overlayd carried; what is gone since is left out, and said on stderr.
+    void resume();
+    [[nodiscard]] Result<std::string> serve(const control::Request& request);
+    /// Of endpoints that peers have roamed to since the last look.
+    void on_time();
+
+  private:
+    Result<std::string> change(const control::Request& request);
+    Result<void> set(const control::Request& request);
+    [[nodiscard]] Result<std::string> uapi(const std::string& name, std::string_view request);
+    [[nodiscard]] std::string counters();
+    void serve_wg(const IfName& device);
+    void keep();
+    void resume_device(const IfName& name, const std::string& settings);
+
+    datapath::Engine& engine_;
+    ServiceOptions options_;
+    std::function<void()> stop_;
+    Carried carried_;
+    class WgSocket;
+    std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;
+};
+
+}  // namespace overlay::overlayd
