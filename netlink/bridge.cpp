@@ -44,12 +44,9 @@ BridgeAttributes decode_bridge(const Attributes& data) {
     BridgeAttributes bridge;
     // 2 means that a user-space daemon runs STP.
     if (const auto stp = data.u32(IFLA_BR_STP_STATE)) bridge.stp = *stp != 0;
-    if (const auto snooping = data.u8(IFLA_BR_MCAST_SNOOPING)) {
-        bridge.multicast_snooping = *snooping != 0;
-    }
-    if (const auto filtering = data.u8(IFLA_BR_VLAN_FILTERING)) {
-        bridge.vlan_filtering = *filtering != 0;
-    }
+    // A kernel that cannot do it does not say that it does not.
+    bridge.multicast_snooping = data.u8(IFLA_BR_MCAST_SNOOPING).value_or(0) != 0;
+    bridge.vlan_filtering = data.u8(IFLA_BR_VLAN_FILTERING).value_or(0) != 0;
     return bridge;
 }
 

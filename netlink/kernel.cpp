@@ -12,6 +12,7 @@
 #include "netlink/routes.hpp"
 #include "netlink/sysctl.hpp"
 #include "netlink/udp_sockets.hpp"
+#include "netlink/user_namespace.hpp"
 #include "netlink/wireguard.hpp"
 
 #include <linux/ethtool_netlink.h>
@@ -112,6 +113,12 @@ Result<KernelState> Kernel::snapshot(Secrets& secrets) {
     const auto generic = parts.snapshot_generic(state, links->names, secrets);
     if (!generic) return pass_on(generic);
     state.missing_modules = parts.modules.missing(state.modules);
+    if (!in_initial_user_namespace()) {
+        for (const char* name : {"fou", "fou6"}) {
+            state.modules.erase(name);
+            state.missing_modules.insert(name);
+        }
+    }
     state.udp_sockets = snapshot_udp_sockets();
     return state;
 }

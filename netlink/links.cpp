@@ -312,12 +312,15 @@ Result<void> create_link(Socket& route, const Link& link, std::string_view doing
     if (!device) return pass_on(device);
 
     if (is_userspace(link.kind)) return create_for_overlayd(route, link, doing);
+    Link made = link;
+    // As every new bridge is; a kernel without CONFIG_BRIDGE_VLAN_FILTERING would refuse to be told.
+    if (made.bridge && made.bridge->vlan_filtering == false) made.bridge->vlan_filtering.reset();
     Message request{RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL};
     request.fixed_header<ifinfomsg>();
     request.put_c_string(IFLA_IFNAME, link.name.str());
     if (link.mac) request.put_bytes(IFLA_ADDRESS, {link.mac->data(), 6});
     if (link.mtu && link.kind != LinkKind::Bridge) request.put_u32(IFLA_MTU, link.mtu->bytes());
-    put_info(request, link, *device);
+    put_info(request, made, *device);
     if (auto created = route.change(request, doing); !created) {
         Error error = created.error();
         if (error.kind == Error::Kind::Unsupported) error.hint = package_hint(module_of(link.kind));

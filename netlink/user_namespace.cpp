@@ -103,6 +103,11 @@ Result<void> join_namespaces_of(const UniqueFd& process) {
     return fail(error_now("enter the user namespace of the lab"));
 }
 
+bool in_initial_user_namespace() {
+    constexpr std::uint64_t initial = 0xeffffffd;   // Linux include/linux/proc_ns.h, PROC_USER_INIT_INO
+    return user_namespace_of(::getpid()) == initial;
+}
+
 std::optional<std::uint64_t> user_namespace_of(pid_t process) {
     struct stat found {};
     const std::string path = "/proc/" + std::to_string(process) + "/ns/user";

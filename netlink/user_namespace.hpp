@@ -20,6 +20,10 @@ namespace overlay::netlink {
 /// Moves this process, which must have one thread, to where that one is. `process`: a pidfd.
 [[nodiscard]] Result<void> join_namespaces_of(const UniqueFd& process);
 
+/// Whether this process is in the host's own: FOU ports can be made nowhere else (Linux 6.1
+/// net/ipv4/fou_core.c: GENL_ADMIN_PERM, not GENL_UNS_ADMIN_PERM).
+[[nodiscard]] bool in_initial_user_namespace();
+
 /// Tells the user namespace of a process from all others that exist; nullopt: no such process.
 [[nodiscard]] std::optional<std::uint64_t> user_namespace_of(pid_t process);
 

@@ -3,6 +3,7 @@
 // (read_host_facts), judged in another (judge), which is pure. Every finding says what was seen and
 // what to do.
 
+#include "daemon/reconcile/reconcile.hpp"
 #include "topology/intent.hpp"
 
 #include <map>
@@ -39,8 +40,10 @@ struct HostFacts {
     std::map<std::uint16_t, std::string> udp_owners;  ///< of taken ports that were asked for
 };
 
-/// Reads the host. `ports`: UDP ports whose owner matters. Loads no module, writes nothing.
-[[nodiscard]] Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports);
+/// Reads the host. `ports`: UDP ports whose owner matters; `directories`: where overlayd would be found. Loads no
+/// module, writes nothing.
+[[nodiscard]] Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports,
+                                                const Directories& directories);
 
 /// UDP ports that the node will listen on.
 [[nodiscard]] std::set<std::uint16_t> wanted_ports(const NodeIntent& intent);

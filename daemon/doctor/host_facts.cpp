@@ -2,10 +2,11 @@
 
 #include "daemon/doctor/doctor.hpp"
 #include "daemon/io/files.hpp"
-#include "netlink/kernel.hpp"
+#include "daemon/reconcile/live_kernel.hpp"
 #include "netlink/modules.hpp"
 #include "netlink/nft_tables.hpp"
 #include "netlink/udp_sockets.hpp"
+#include "netlink/user_namespace.hpp"
 
 #include <fmt/format.h>
 
@@ -37,14 +38,6 @@ bool has_capability(unsigned number) {
     const char* start = status.data() + at + label.size();
     std::from_chars(start, status.data() + status.size(), bits, 16);
     return ((bits >> number) & 1U) != 0;
-}
-
-/// The initial namespace alone maps every id to itself (user_namespaces(7)).
-bool in_initial_user_namespace() {
-    std::string map = first_line("/proc/self/uid_map");
-    const auto repeated_blank = [](char a, char b) { return a == ' ' && b == ' '; };
-    map.erase(std::unique(map.begin(), map.end(), repeated_blank), map.end());
-    return map == " 0 0 4294967295";
 }
 
 std::set<std::string> process_names() {
@@ -87,12 +80,13 @@ Result<std::vector<std::string>> dropping_forward_chains() {
 
 }  // namespace
 
-Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports) {
+Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports,
+                                  const Directories& directories) {
     HostFacts out;
     utsname names{};
     if (::uname(&names) == 0) out.kernel_release = names.release;
     out.has_net_admin = has_capability(cap_net_admin);
-    out.in_initial_user_namespace = in_initial_user_namespace();
+    out.in_initial_user_namespace = netlink::in_initial_user_namespace();
     out.bridged_frames_meet_iptables = bridge_nf_call("iptables") || bridge_nf_call("ip6tables");
     out.sysctls_are_writable = sysctls_are_writable();
     auto dropping = dropping_forward_chains();
@@ -111,7 +105,8 @@ Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports) {
     auto kernel = netlink::Kernel::open();
     if (!kernel) return pass_on(kernel);
     Secrets secrets;
-    auto state = kernel->snapshot(secrets);
+    control::Overlayd overlayd{directories.run, directories.state};
+    auto state = LiveKernel{*kernel, overlayd, secrets}.snapshot();
     if (!state) return pass_on(state);
     out.state = std::move(*state);
     for (const std::uint16_t port : ports) {

@@ -13,17 +13,23 @@ namespace overlay::doctor {
 
 namespace {
 
-constexpr std::array all_modules{"bridge",  "fou",       "fou6",     "ip_gre",
-                                 "ip6_gre", "nf_tables", "wireguard"};
+constexpr std::array all_modules{"bridge",    "fou",       "fou6", "ip_gre", "ip6_gre",
+                                 "nf_tables", "wireguard", "tun"};
 
 using Findings = std::vector<Finding>;
+
+bool has_kernel_port(const NodeIntent& intent) {
+    return std::ranges::any_of(intent.desired.fou_ports, [](const FouPort& port) {
+        return port.datapath == Datapath::Kernel;
+    });
+}
 
 void privileges(const HostFacts& facts, const NodeIntent* intent, Findings& out) {
     if (!facts.has_net_admin) {
         out.push_back({Severity::Warning, "privileges", "this process lacks CAP_NET_ADMIN",
                        "apply and down need it: run them as root"});
     }
-    const bool wants_fou = intent == nullptr || !intent->desired.fou_ports.empty();
+    const bool wants_fou = intent == nullptr || has_kernel_port(*intent);
     if (!facts.in_initial_user_namespace && wants_fou) {
         // Linux 6.1 net/ipv4/fou_core.c: GENL_ADMIN_PERM, not GENL_UNS_ADMIN_PERM.
         out.push_back(
@@ -214,6 +220,8 @@ std::vector<Finding> judge(const HostFacts& facts, const NodeIntent* intent) {
             if (link.kind == LinkKind::Bridge) needed.insert("bridge");
         }
         for (const std::string& name : needed) module(facts, name, Severity::Error, out);
+        for (const std::string& note : intent->notes)
+            out.push_back({Severity::Note, "data path", note, ""});
         interfaces(facts, *intent, out);
         ports(facts, *intent, out);
         router_advertisements(facts, *intent, out);

@@ -32,6 +32,7 @@ struct Needs {
 
 std::string link_feature(const Link& link) {
     std::string out{text(link.kind)};
+    if (is_userspace(link.kind)) return out;
     if (link.gretap && link.gretap->encap.type == GreEncap::Type::Gue)
         out += " with GUE encapsulation";
     if (link.gretap && link.gretap->encap.type == GreEncap::Type::Fou)
@@ -49,7 +50,7 @@ Needs needs_of(const LabPlan& plan, const Intents& intents) {
         out.modules.insert(intent.desired.modules.begin(), intent.desired.modules.end());
         out.nat |= !intent.desired.tables.empty();
         for (const auto& [name, link] : intent.desired.links) {
-            const bool is_tunnel = link.gretap || link.kind == LinkKind::Wireguard;
+            const bool is_tunnel = link.gretap || is_wireguard(link.kind);
             if (!is_tunnel) continue;
             Link trial = link;
             // Two nodes may have given one name to links of two kinds.
@@ -61,6 +62,7 @@ Needs needs_of(const LabPlan& plan, const Intents& intents) {
             out.links.emplace(link_feature(link), trial);
         }
         for (const FouPort& port : intent.desired.fou_ports) {
+            if (port.datapath == Datapath::Userspace) continue;
             FouPort trial = port;
             trial.local.reset();
             trial.peer.reset();

@@ -1,6 +1,8 @@
 #include "daemon/lab/lab_reach.hpp"
 
 #include "daemon/lab/lab_world.hpp"
+#include "netlink/kernel.hpp"
+#include "topology/datapath.hpp"
 
 #include <fmt/format.h>
 
@@ -281,6 +283,16 @@ Intents compile_all(const Topology& topology) {
     out.emplace(topology.hub.name, compile(topology, topology.hub, {}));
     for (const Node& spoke : topology.spokes) out.emplace(spoke.name, compile(topology, spoke, {}));
     return out;
+}
+
+Result<void> choose_datapaths(Intents& intents) {
+    auto kernel = netlink::Kernel::open();
+    if (!kernel) return pass_on(kernel);
+    Secrets none;
+    const auto found = kernel->snapshot(none);
+    if (!found) return pass_on(found);
+    for (auto& [node, intent] : intents) overlay::choose_datapaths(intent, *found);
+    return {};
 }
 
 std::vector<std::string> matrix_hosts(const LabPlan& plan) {

@@ -18,6 +18,8 @@ namespace overlay::lab {
 /// By node. Empty: nothing is applied yet, and only the underlay is walked.
 using Intents = std::map<std::string, NodeIntent>;
 [[nodiscard]] Intents compile_all(const Topology& topology);
+/// What this kernel cannot carry becomes overlayd's, as apply will have it.
+[[nodiscard]] Result<void> choose_datapaths(Intents& intents);
 
 /// Where a host can be reached. By advertisement: the address inside `prefix` is known only to the
 /// kernel.

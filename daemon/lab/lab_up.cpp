@@ -1,5 +1,6 @@
 #include "daemon/lab/lab_up.hpp"
 
+#include "daemon/control/client.hpp"
 #include "daemon/io/files.hpp"
 #include "daemon/lab/lab_apply.hpp"
 #include "daemon/lab/lab_hosts.hpp"
@@ -133,6 +134,10 @@ Result<void> take_down(const LabState& state, const LabRecord& record) {
         if (!done && first) first = std::move(done);
     };
     const bool has_ended = record.holder && !is_alive(*record.holder);
+    for (const std::string& name : record.namespaces) {   // where a node's apply has started one
+        const std::string host = name.substr(record.network.size() + 1);
+        keep(control::stop_overlayd((state.of_host(host) / "run").string()));
+    }
     for (const LabProcess& process : record.processes) {
         keep(end_process(process, [&] {
             // Without the holder its namespaces have no names any more.

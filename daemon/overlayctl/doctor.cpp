@@ -4,6 +4,7 @@
 #include "daemon/doctor/doctor.hpp"
 #include "daemon/overlayctl/command.hpp"
 #include "daemon/reconcile/key_files.hpp"
+#include "topology/datapath.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -76,6 +77,7 @@ int run_doctor(const Arguments& arguments) {
     command.optional_positional("FILE");
     command.add_node_option();
     command.add_json_option();
+    command.add_directory_options();
     if (const auto over = command.parse(arguments)) return *over;
 
     std::optional<Needs> needs;
@@ -87,9 +89,11 @@ int run_doctor(const Arguments& arguments) {
         if (const Exit* over = std::get_if<Exit>(&node)) return *over;
         needs = needs_of(checked, *std::get<const Node*>(node));
     }
-    const auto facts = doctor::read_host_facts(needs ? doctor::wanted_ports(needs->intent)
-                                                     : std::set<std::uint16_t>{});
+    const auto facts = doctor::read_host_facts(
+        needs ? doctor::wanted_ports(needs->intent) : std::set<std::uint16_t>{},
+        command.directories());
     if (!facts) return complain(facts.error());
+    if (needs) choose_datapaths(needs->intent, facts->state);
     std::vector<Finding> findings = doctor::judge(*facts, needs ? &needs->intent : nullptr);
     if (needs)
         findings.insert(findings.end(), needs->key_findings.begin(), needs->key_findings.end());

@@ -148,8 +148,9 @@ std::optional<Exit> already_up(const Lab& lab, const std::optional<LabRecord>& r
 }
 
 std::optional<Exit> kernel_lacks(const Lab& lab, lab::Overlay overlay, const Keeper& keeper) {
-    const lab::Intents intents =
+    lab::Intents intents =
         overlay == lab::Overlay::Apply ? lab::compile_all(lab.file.topology) : lab::Intents{};
+    if (const auto chosen = lab::choose_datapaths(intents); !chosen) return complain(chosen.error());
     const auto missing = lab::missing_features(lab.plan, intents);
     if (!missing) return complain(missing.error());
     if (missing->empty()) return std::nullopt;
@@ -309,8 +310,8 @@ int ping(const Arguments& arguments) {
     if (const Exit* over = std::get_if<Exit>(&loaded)) return *over;
     const LabRecord& record = std::get<LabRecord>(loaded);
 
-    const lab::Intents intents =
-        record.applied ? lab::compile_all(lab.file.topology) : lab::Intents{};
+    lab::Intents intents = record.applied ? lab::compile_all(lab.file.topology) : lab::Intents{};
+    if (const auto chosen = lab::choose_datapaths(intents); !chosen) return complain(chosen.error());
     auto pairs = lab::make_pairs(lab.plan, lab.file.topology, intents);
     lab::PingOptions options;
     options.deadline = std::chrono::seconds{std::stoi(timeout)};

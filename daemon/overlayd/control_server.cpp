@@ -99,6 +99,9 @@ class ControlServer::Client final : public io::Reader {
 
 // ---- all of them --------------------------------------------------------------------------------
 
+ControlServer::ControlServer(io::EventLoop& loop, Serve serve, std::string path)
+    : loop_{loop}, serve_{std::move(serve)}, path_{std::move(path)} {}
+
 Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& run_directory,
                                                              io::EventLoop& loop, Serve serve) {
     const std::string path = control::socket_path(run_directory);

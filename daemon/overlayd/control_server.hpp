@@ -23,8 +23,7 @@ class ControlServer final : private io::Reader {
 
   private:
     class Client;
-    ControlServer(io::EventLoop& loop, Serve serve, std::string path)
-        : loop_{loop}, serve_{std::move(serve)}, path_{std::move(path)} {}
+    ControlServer(io::EventLoop& loop, Serve serve, std::string path);
     void on_readable() override;   // somebody new
     void drop(int fd);
 

@@ -194,7 +194,8 @@ void Service::resume() {
                            ? state_from_json(all["state"].dump())
                            : Result<KernelState>{invalid("not what an overlayd keeps")};
     if (!state) return say(kept_path(options_) + ": " + text(state.error()));
-    for (const auto& [name, settings] : all.value("devices", Json::object()).items()) {
+    const Json devices = all.value("devices", Json::object());
+    for (const auto& [name, settings] : devices.items()) {
         if (settings.is_string()) resume_device(IfName::from_kernel(name), settings);
     }
     for (const FouPort& port : state->fou_ports) {
