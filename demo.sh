@@ -3,7 +3,8 @@
 # network brought up in network namespaces, a ping matrix, a second apply that writes nothing, and all
 # of it gone again. Installs what that needs and builds the release. Works from any directory.
 #
-# Where the kernel has no GRE, FOU or WireGuard, the show runs on Debian's kernel under QEMU
+# Where the kernel has no GRE, FOU or WireGuard, overlayd carries these links in user space, and the plan says
+# which; where it has no bridges or TAP devices either, the show runs on Debian's kernel under QEMU
 # (tests/kernel). Nothing of this machine's own network is touched: the lab lives in namespaces.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -26,13 +27,14 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Tried in a namespace that ends at once; a module that this loads stays loaded, as by any `ip link`.
+# What a lab is made of, tried in a namespace that ends at once. A module that this loads stays loaded, as by any
+# `ip link`; ip_gre brings gre0 and its kin along for good.
 kernel_can() {
-  as_root modprobe -qa ip_gre fou wireguard || true   # nothing loads fou by itself
+  as_root modprobe -qa ip_gre fou wireguard tun || true   # nothing loads fou by itself
   as_root unshare --net sh -c '
-    ip link add demo-tap type gretap local 10.0.0.1 remote 10.0.0.2 &&
-    ip fou add port 5555 gue &&
-    ip link add demo-wg type wireguard' >/dev/null 2>&1
+    ip link add demo-bridge type bridge &&
+    ip link add demo-a type veth peer name demo-b &&
+    ip tuntap add demo-tap mode tap' >/dev/null 2>&1
 }
 
 # The example's private keys belong to its nodes, so the show makes pairs of its own: a copy of the file
@@ -57,7 +59,7 @@ PYTHON
 left_behind() {   # what a lab could leave: namespaces, links, processes, files
   ip netns list
   ip -brief link
-  pgrep -a radvd || true
+  pgrep -r D,R,S -a 'radvd|overlayd' || true
   ls -A /run/overlay/lab 2>/dev/null || true
 }
 
@@ -65,8 +67,7 @@ act() {   # as root, on a kernel that can
   work=$(mktemp -d)
   trap '"$overlayctl" lab down "$work/home.json" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
   copy_with_own_keys "$work"
-  # ip_gre brings gre0 and its kin along for good: before we look, not after.
-  kernel_can || { echo "this kernel has no GRE, FOU or WireGuard"; exit 1; }
+  kernel_can || { echo "this kernel has no bridges, no veth or no TAP devices"; exit 1; }   # before we look
   local before after code=0
   before=$(left_behind)
 
@@ -111,7 +112,7 @@ mkdir -p .build
 options=()
 command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 echo "building the release"
-if ! { cmake --preset release "${options[@]}" && cmake --build --preset release --target overlayctl
+if ! { cmake --preset release "${options[@]}" && cmake --build --preset release --target overlayctl overlayd
      } >.build/demo-build.log 2>&1; then
   tail -n 30 .build/demo-build.log
   exit 1
@@ -119,6 +120,6 @@ fi
 if kernel_can; then
   as_root "$root/demo.sh" --act
 else
-  echo "this kernel has no GRE, FOU or WireGuard: showing it on Debian's kernel under QEMU"
+  echo "this kernel has no bridges, no veth or no TAP devices: showing it on Debian's kernel under QEMU"
   tests/kernel/run.sh --timeout 600 -- "$root/demo.sh" --act
 fi

@@ -147,7 +147,7 @@ fi
 packaging/dependencies.sh build test
 mkdir -p "$logs"
 build asan all
-build release overlayctl carry
+build release overlayctl overlayd carry
 needs_lab=no
 for name in "${part_names[@]}"; do
   [[ $name == kernel/* || $name == e2e/* ]] && needs_lab=yes
