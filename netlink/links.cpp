@@ -62,6 +62,14 @@ void decode_info(const Attributes& info, unsigned hardware, const LinkNames& nam
     }
 }
 
+/// The bridge opens a port when its carrier is there and the kernel has looked, which it does once a second (Linux
+/// net/bridge/br.c, br_device_event; net/core/link_watch.c). Before, nobody has blocked it.
+bool is_operational(const Attributes& attributes) {
+    constexpr std::uint8_t unknown = 0, up = 6;   // Linux include/uapi/linux/if.h, IF_OPER_*
+    const std::uint8_t state = attributes.u8(IFLA_OPERSTATE).value_or(unknown);
+    return state == up || state == unknown;
+}
+
 FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     const auto& header = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
     const auto attributes = Attributes::of(message, sizeof(ifinfomsg));
@@ -74,6 +82,7 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     const auto address = attributes.bytes(IFLA_ADDRESS);
     if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
     if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, header.ifi_type, names, link);
+    if (link.port && !is_operational(attributes)) link.port->blocked = false;
     return {static_cast<std::uint32_t>(header.ifi_index), std::move(link)};
 }
 

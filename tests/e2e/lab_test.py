@@ -169,7 +169,8 @@ class User:
         self.folder.mkdir()
         s.folder.chmod(0o755)
         os.chown(self.folder, 1000, 1000)
-        for file in (overlayctl, *(root / "examples").glob("*.json")):
+        overlayd = pathlib.Path(overlayctl).with_name("overlayd")
+        for file in (overlayctl, overlayd, *(root / "examples").glob("*.json")):
             shutil.copy(file, s.folder)   # readable, wherever ours are
         self.program, self.files = s.folder / pathlib.Path(overlayctl).name, s.folder
         s.at_end(lambda: run("pkill", "-KILL", "-U", "1000", code=None))
@@ -206,13 +207,25 @@ def _(s):
     s.equal(list(user.folder.glob(".local/state/overlay/lab/*")), [], "records")
 
 
-@story("what only root can have is named to others, and a lab that died is cleared away")
+@story("FOU ports are root's: for others overlayd carries GUE, and a kernel's port is refused by name")
 def _(s):
     user = User(s)
-    refused = user.lab("up", "home.json", code=6)
+    user.lab("up", "home.json")
+    result = user.lab("ping", "home.json", "--timeout", "90", code=None)
+    s.equal(result.code, 0, f"exit code of\n{result}\n")
+    user.lab("down", "home.json")
+    s.equal(user.processes(), "", "processes after down")
+    by_kernel = home.read_text().replace('"gue": {', '"gue": { "datapath": "kernel",')
+    s.file("by-kernel.json", by_kernel)
+    refused = user.lab("up", "by-kernel.json", code=6)
     s.contains(refused.err, "FOU ports over ipv4: ", "what up says")
     s.contains(refused.err, "sudo overlayctl lab up", "the hint")
     s.equal(user.processes(), "", "processes after it")
+
+
+@story("a lab of somebody else than root that died is cleared away")
+def _(s):
+    user = User(s)
     user.lab("up", "vultr.json", "--underlay-only")
     record = json.loads((user.folder / ".local/state/overlay/lab/vultr/lab.json").read_text())
     os.kill(record["holder"]["pid"], signal.SIGKILL)
