@@ -2,6 +2,7 @@
 
 #include "topology/state_json.hpp"
 
+#include <nlohmann/json.hpp>
 #include <openssl/crypto.h>
 
 namespace overlay::control {
@@ -94,6 +95,27 @@ Result<void> Overlayd::add_to(netlink::Activity& activity) {
         activity.peers.insert_or_assign(name, std::move(device->activity));
     }
     return {};
+}
+
+Result<Overlayd::Drops> Overlayd::drops() {
+    Drops out;
+    const auto peer = client();
+    if (!peer && peer.error().kind == Error::Kind::NotFound) return out;
+    if (!peer) return pass_on(peer);
+    const auto told = (*peer)->ask({"counters", "", ""});
+    if (!told) return pass_on(told);
+    try {   // the library says "missing" and "wrong type" by exception only
+        const auto all = nlohmann::json::parse(*told);
+        for (const auto& [name, link] : all.items()) {
+            auto& drops = out[IfName::from_kernel(name)];
+            drops = link.at("drops").get<std::map<std::string, std::uint64_t>>();
+            const auto lost = link.at("lost_datagrams").get<std::uint64_t>();
+            if (lost != 0) drops["lost_datagrams"] = lost;
+        }
+    } catch (const nlohmann::json::exception& error) {
+        return fail(Error::Kind::Invalid, "read overlayd's counters", error.what());
+    }
+    return out;
 }
 
 // ---- changing -----------------------------------------------------------------------------------

@@ -19,6 +19,10 @@ class Overlayd {
     /// One that does not run adds nothing. Errors: one that runs and does not answer.
     [[nodiscard]] Result<void> add_to(KernelState& state, Secrets& secrets);
     [[nodiscard]] Result<void> add_to(netlink::Activity& activity);
+    /// What it dropped, by link and reason (wire/parsed.hpp, text(DropReason)), and as "lost_datagrams" what its
+    /// socket did not take. Nothing where it does not run.
+    using Drops = std::map<IfName, std::map<std::string, std::uint64_t>>;
+    [[nodiscard]] Result<Drops> drops();
 
     /// Whether this step, or a part of it, is overlayd's.
     [[nodiscard]] bool carries(const Step& step) const;

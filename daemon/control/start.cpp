@@ -83,7 +83,7 @@ Result<void> start_overlayd(const std::string& run_directory, const std::string&
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail(io::system_error("make a pipe", errno));
     const netlink::UniqueFd from_child{ends[0]};
     netlink::UniqueFd to_parent{ends[1]};
-    const Spawn spawn{{program(), "--run-dir", run_directory, "--state-dir", state_directory,
+    const Spawn spawn{{program(), "--supervise", "--run-dir", run_directory, "--state-dir", state_directory,
                        "--ready-fd", std::to_string(ready_fd)},
                       run_directory + "/overlayd.log",
                       to_parent.get()};

@@ -7,6 +7,7 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace overlay::io {
@@ -25,6 +26,14 @@ void request_offloads(int fd) {
 }
 
 }  // namespace
+
+std::optional<std::size_t> mtu_of(const IfName& name) {
+    const UniqueFd any{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.c_str(), name.str().size());
+    if (!any || ::ioctl(any.get(), SIOCGIFMTU, &request) != 0) return std::nullopt;
+    return static_cast<std::size_t>(request.ifr_mtu);
+}
 
 Result<Tap> Tap::open(const IfName& name, const TapOptions& options) {
     const std::string doing = "open " + name.str();

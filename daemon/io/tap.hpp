@@ -18,6 +18,9 @@ struct TapOptions {
     enum class Offload : std::uint8_t { Auto, None } offload = Offload::Auto;
 };
 
+/// Bytes of an IP packet that the device takes; nullopt: there is no such device.
+[[nodiscard]] std::optional<std::size_t> mtu_of(const IfName& name);
+
 class Tap {
   public:
     /// Errors: NotFound (no such device: it is never made here), NotPermitted, Busy (somebody else reads it),

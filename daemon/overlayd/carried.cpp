@@ -148,9 +148,16 @@ Result<void> Carried::add_device(const IfName& name) {
     datapath::WireguardEndpointConfig config{.name = name.str()};
     config.tun = name;
     config.stamp_file = fmt::format("{}/{}.stamp", state_directory_, name.str());
+    config.mtu_bytes = io::mtu_of(name).value_or(config.mtu_bytes);
     if (const auto opened = engine_.set(config); !opened) return opened;
     devices_.insert(name);
     return {};
+}
+
+void Carried::follow_mtus() {
+    for (const IfName& name : devices_) {
+        if (const auto mtu = io::mtu_of(name)) engine_.wireguard(name.str())->set_mtu(*mtu);
+    }
 }
 
 datapath::WireguardEndpoint* Carried::device(const IfName& name) {

@@ -32,6 +32,9 @@ class Carried {
     /// nullptr: there is none.
     [[nodiscard]] datapath::WireguardEndpoint* device(const IfName& name);
 
+    /// WireGuard pads packets up to the device's MTU, which anybody can change at any time.
+    void follow_mtus();
+
     /// TAPs with their attributes, ports; of WireGuard devices the names.
     [[nodiscard]] KernelState state() const;
     [[nodiscard]] bool is_empty() const { return ports_.empty() && links_.empty() && devices_.empty(); }

@@ -9,14 +9,18 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <iostream>
-#include <sstream>
+#include <thread>
+#include <utility>
+#include <variant>
 
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace overlay::overlayd {
@@ -28,6 +32,7 @@ namespace po = boost::program_options;
 struct Options {
     ServiceOptions service;
     int ready_fd = -1;
+    bool supervise = false;
 };
 
 /// nullopt: the program is over, with this exit code.
@@ -46,6 +51,8 @@ std::variant<Options, int> read_options(int argc, char** argv) {
             ->default_value(out.service.uapi_directory)
             ->value_name("DIR"),
         "where `wg` looks for devices")(
+        "supervise", po::bool_switch(&out.supervise),
+        "start another worker when one dies; for where no service manager does it")(
         "ready-fd", po::value(&out.ready_fd)->value_name("FD"),
         "a descriptor to write \"ready\" to, or why not");
     po::variables_map values;
@@ -71,7 +78,10 @@ std::variant<Options, int> read_options(int argc, char** argv) {
 
 // ---- the end ------------------------------------------------------------------------------------
 
-int end_fd = -1;   // for the signal handler
+int end_fd = -1;     // for the signal handlers
+pid_t worker = -1;
+
+void pass_to_worker(int number) { (void)::kill(worker, number); }
 
 void ask_to_end(int) {
     const std::uint64_t one = 1;
@@ -120,6 +130,12 @@ void tell_ready(int fd, const std::string& text) {
     ::close(fd);
 }
 
+int complain(const Error& error, int ready_fd) {
+    std::cerr << "overlayd: " << text(error) << "\n";
+    tell_ready(ready_fd, text(error) + "\n");
+    return 1;
+}
+
 Result<void> run(Options& options) {
     for (const std::string& directory :
          {options.service.run_directory, options.service.state_directory}) {
@@ -145,15 +161,40 @@ Result<void> run(Options& options) {
     return (*engine)->run(end->get());
 }
 
+/// Runs the worker in a child, and another one at once when it dies of a signal: frames are lost meanwhile, links
+/// are not. One that dies again and again gets pauses. The exit code of one that ended by itself.
+int supervise(Options& options) {
+    constexpr std::chrono::milliseconds enough{5000}, longest{1000};
+    std::chrono::milliseconds pause{0};
+    (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
+    for (;;) {
+        const auto started = std::chrono::steady_clock::now();
+        worker = ::fork();
+        if (worker < 0) return complain(io::system_error("start a worker", errno), options.ready_fd);
+        if (worker == 0) {
+            const auto ran = run(options);
+            ::_exit(ran ? 0 : complain(ran.error(), options.ready_fd));
+        }
+        if (options.ready_fd >= 0) ::close(std::exchange(options.ready_fd, -1));
+        (void)std::signal(SIGTERM, pass_to_worker);
+        int status = 0;
+        while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {}
+        if (WIFEXITED(status)) return WEXITSTATUS(status);
+        std::cerr << "overlayd: the worker died of signal " << WTERMSIG(status) << "; another one starts\n";
+        const bool again = std::chrono::steady_clock::now() - started < enough;
+        std::this_thread::sleep_for(pause);
+        pause = again ? std::min(2 * pause + std::chrono::milliseconds{5}, longest)
+                      : std::chrono::milliseconds{0};
+    }
+}
+
 int main(int argc, char** argv) {
     auto read = read_options(argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;
     Options& options = std::get<Options>(read);
+    if (options.supervise) return supervise(options);
     const auto ran = run(options);
-    if (ran) return 0;
-    std::cerr << "overlayd: " << text(ran.error()) << "\n";
-    tell_ready(options.ready_fd, text(ran.error()) + "\n");
-    return 1;
+    return ran ? 0 : complain(ran.error(), options.ready_fd);
 }
 
 }  // namespace

@@ -176,6 +176,7 @@ void Service::on_time() {
                         event.kind == wireguard::Event::Kind::SessionBegun;
     }
     if (has_moved) keep();
+    carried_.follow_mtus();
     for (const auto& [name, socket] : wg_sockets_) socket->on_time();
 }
 

@@ -9,6 +9,8 @@ cd /
 mapfile -d '' -t argv </run/lab/argv
 directory=$(</run/lab/directory)
 
+mkdir -p /dev/net           # a static node, as udev makes it: who opens it has the module loaded
+mknod -m 666 /dev/net/tun c 10 200
 mount --make-rshared /      # `ip netns` and `unshare --mount` expect what systemd does
 ln -s /proc/self/fd /dev/fd  # what udev does: bash's <( ) and /dev/stdout need them
 ln -s fd/0 /dev/stdin
