@@ -221,7 +221,8 @@ std::vector<Finding> judge(const HostFacts& facts, const NodeIntent* intent) {
         }
         for (const std::string& name : needed) module(facts, name, Severity::Error, out);
         for (const std::string& note : intent->notes)
-            out.push_back({Severity::Note, "data path", note, ""});
+            out.push_back({Severity::Note, "data path", note,
+                           "none is needed; a kernel that can would do it with less work"});
         interfaces(facts, *intent, out);
         ports(facts, *intent, out);
         router_advertisements(facts, *intent, out);

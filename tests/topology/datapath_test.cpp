@@ -49,8 +49,8 @@ TEST_SUITE("datapath") {
     TEST_CASE("a kernel that lacks all of it: TAP, TUN, a port of overlayd, and the module tun") {
         Story story = hub_without(all_of_them);
         const KernelState& wanted = story.intent.desired;
-        CHECK(wanted.links.at(named("gretap_home")).kind == LinkKind::Tap);
-        CHECK(wanted.links.at(named("gretap_office")).kind == LinkKind::Tap);
+        CHECK(wanted.links.at(named("gt-home")).kind == LinkKind::Tap);
+        CHECK(wanted.links.at(named("gt-office")).kind == LinkKind::Tap);
         CHECK(wanted.links.at(named("wg_vpns")).kind == LinkKind::Tun);
         CHECK(wanted.links.at(named("taps_bridge")).kind == LinkKind::Bridge);
         REQUIRE(wanted.fou_ports.size() == 1);
@@ -63,8 +63,8 @@ TEST_SUITE("datapath") {
         CHECK(story.intent.notes[1] ==
               "wg_vpns: carried by overlayd, in user space: this kernel has no ip_gre, wireguard");
         // Its packets go through that device, whatever routes say.
-        CHECK(wanted.links.at(named("gretap_office")).gretap->device == named("wg_vpns"));
-        CHECK(wanted.links.at(named("gretap_home")).gretap->device.empty());
+        CHECK(wanted.links.at(named("gt-office")).gretap->device == named("wg_vpns"));
+        CHECK(wanted.links.at(named("gt-home")).gretap->device.empty());
     }
 
     TEST_CASE("it comes up, is there, and goes, overlayd with it") {
@@ -92,14 +92,14 @@ TEST_SUITE("datapath") {
 
     TEST_CASE("an endpoint goes as a whole: without FOU, GUE by overlayd and WireGuard by the kernel") {
         Story story = hub_without({"fou"});
-        CHECK(story.intent.desired.links.at(named("gretap_home")).kind == LinkKind::Tap);
-        CHECK(story.intent.desired.links.at(named("gretap_office")).kind == LinkKind::Gretap);
+        CHECK(story.intent.desired.links.at(named("gt-home")).kind == LinkKind::Tap);
+        CHECK(story.intent.desired.links.at(named("gt-office")).kind == LinkKind::Gretap);
         CHECK(story.intent.desired.links.at(named("wg_vpns")).kind == LinkKind::Wireguard);
         CHECK(story.intent.desired.modules ==
               std::set<std::string>{"ip_gre", "nf_tables", "tun", "wireguard"});
         const IfName bridge = named("taps_bridge");
-        CHECK(story.intent.desired.links.at(named("gretap_home")).master == bridge);
-        CHECK(story.intent.desired.links.at(named("gretap_office")).master == bridge);
+        CHECK(story.intent.desired.links.at(named("gt-home")).master == bridge);
+        CHECK(story.intent.desired.links.at(named("gt-office")).master == bridge);
     }
 
     TEST_CASE("WireGuard without GRE is of no use to an Ethernet link in it") {
@@ -110,7 +110,7 @@ TEST_SUITE("datapath") {
     TEST_CASE("\"kernel\" is not overruled: what is missing is refused") {
         Story story =
             hub_without(all_of_them, {{R"("gue": {)", R"("gue": { "datapath": "kernel",)"}});
-        CHECK(story.intent.desired.links.at(named("gretap_home")).kind == LinkKind::Gretap);
+        CHECK(story.intent.desired.links.at(named("gt-home")).kind == LinkKind::Gretap);
         const Plan plan = story.plan_now();
         std::vector<std::string> refused;
         for (const Refusal& refusal : plan.refusals) refused.push_back(refusal.object);
@@ -123,14 +123,14 @@ TEST_SUITE("datapath") {
               std::vector<std::string>{
                   "fou port 5555/ipv4: carried by overlayd, in user space: the file says so"});
         story.apply();
-        CHECK(story.kernel.state.links.at(named("gretap_home")).kind == LinkKind::Tap);
+        CHECK(story.kernel.state.links.at(named("gt-home")).kind == LinkKind::Tap);
         story.intent = Story{example("home.json"), "linode"}.intent;
         choose_datapaths(story.intent, story.kernel.state);
         const Plan back = story.plan_now();
         CHECK(back.refusals.empty());
         story.apply();
         CHECK(story.plan_now().is_empty());
-        CHECK(story.kernel.state.links.at(named("gretap_home")).kind == LinkKind::Gretap);
+        CHECK(story.kernel.state.links.at(named("gt-home")).kind == LinkKind::Gretap);
         CHECK(story.kernel.state.fou_ports.begin()->datapath == Datapath::Kernel);
         CHECK_FALSE(story.kernel.state.overlayd);
     }

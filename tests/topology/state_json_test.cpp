@@ -93,7 +93,8 @@ class Arbitrary {
     Link link() {
         Link out{.name = name()};
         out.kind = std::array{LinkKind::Bridge,    LinkKind::Gretap, LinkKind::Ip6gretap,
-                              LinkKind::Wireguard, LinkKind::Veth,   LinkKind::Other}[pick(6)];
+                              LinkKind::Wireguard, LinkKind::Tap,    LinkKind::Tun,
+                              LinkKind::Veth,      LinkKind::Other}[pick(8)];
         out.alias = maybe([&] { return bytes(0, 40); });
         out.mac = maybe([&] { return mac(); });
         out.mtu = maybe([&] { return Mtu{number(UINT32_MAX)}; });
@@ -177,8 +178,10 @@ class Arbitrary {
                            byte(),
                            maybe([&] { return address(); }),
                            maybe([&] { return endpoint(); }),
-                           name_or_none()};
+                           name_or_none(),
+                           coin() ? Datapath::Kernel : Datapath::Userspace};
         });
+        out.overlayd = coin();
         out.modules = some<std::string>([&] { return bytes(1, 20); });
         out.missing_modules = some<std::string>([&] { return bytes(1, 20); });
         out.all_tables = some<FoundTable>([&] { return FoundTable{bytes(1, 6), bytes(1, 20)}; });
@@ -288,8 +291,9 @@ TEST_SUITE("state as JSON") {
         CHECK(reason(snapshot_with("version", "2")) ==
               "version: not 1, the only one that this program knows");
         CHECK(reason(snapshot_with("links", "{\"a\": {}}")) == "links.a: type is missing");
-        CHECK(reason(snapshot_with("links", R"({"a": {"type": "tun"}})")) ==
-              "links.a.type: not one of bridge, gretap, ip6gretap, wireguard, veth, other");
+        CHECK(reason(snapshot_with("links", R"({"a": {"type": "vlan"}})")) ==
+              "links.a.type: not one of bridge, gretap, ip6gretap, wireguard, tap, tun, veth, "
+              "other");
         CHECK(reason(snapshot_with("links", R"({"a": {"type": "veth", "mtu": 4294967296}})")) ==
               "links.a.mtu: not a number from 0 to 4294967295");
         CHECK(reason(snapshot_with("links", R"({"a": {"type": "veth", "mtu": -1}})")) ==
