@@ -169,7 +169,8 @@ struct Route {
 /// Who receives on a UDP port and carries what comes in.
 enum class Datapath : std::uint8_t { Kernel, Userspace };
 
-/// A kernel FOU socket, or overlayd's socket in its place. Identity in the kernel: (family, port, local, peer, peer_port, device);
+/// A kernel FOU socket, or overlayd's socket in its place. Identity in the kernel: (family, port, local,
+/// peer, peer_port, device);
 /// type and protocol are NOT part of it (Linux 6.1 net/ipv4/fou_core.c, fou_cfg_cmp).
 struct FouPort {
     Family family = Family::Ipv4;

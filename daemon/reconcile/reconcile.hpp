@@ -1,7 +1,8 @@
 #pragma once
 // The way of a change on one node, from the checked topology to the verified kernel:
 //
-//     keys → compile → snapshot → who carries what → plan → (refused? stop) → ledger → execute → snapshot → plan must be empty
+//     keys → compile → snapshot → who carries what → plan → (refused? stop)
+//          → ledger → execute → snapshot → plan must be empty
 //
 // diff stops after the plan. apply and down hold the host's lock throughout, so that there is one writer:
 // networks share what belongs to the host.

@@ -142,8 +142,9 @@ TEST_SUITE("control: uapi text") {
 
     TEST_CASE("what is no answer is refused, and an errno is an error") {
         Secrets secrets;
-        for (const std::string text : {"", "errno=x\n\n", "private_key=12\nerrno=0\n\n", "listen_port=70000\nerrno=0\n\n",
-                                       "words\nerrno=0\n\n"}) {
+        for (const std::string text :
+             {"", "errno=x\n\n", "private_key=12\nerrno=0\n\n", "listen_port=70000\nerrno=0\n\n",
+              "words\nerrno=0\n\n"}) {
             CAPTURE(text);
             CHECK_FALSE(device_of(text, secrets));
         }
