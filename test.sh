@@ -27,6 +27,7 @@ part_names=() part_limits=() part_commands=()
 part() {
   local name=$1 limit=$2 wanted
   shift 2
+  [[ " ${part_names[*]} " != *" $name "* ]] || return 0
   for wanted in "${names[@]}"; do
     [[ $name == *"$wanted"* ]] && break
     wanted=""
@@ -56,8 +57,8 @@ list_parts() {
     # shellcheck disable=SC2046
     part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") ".build/asan/tests/$program"
   done
-  for file in tests/e2e/*_test.py; do
-    [ -e "$file" ] || continue
+  # The slowest first, or the machine would idle beside the last one.
+  for file in tests/e2e/{foreign,drift,render,purpose}_test.py tests/e2e/*_test.py; do
     name=e2e/$(basename "$file" _test.py)
     # shellcheck disable=SC2046
     part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") "$python" "$file"
