@@ -9,6 +9,8 @@ set -euo pipefail
 build="cmake ninja-build g++ pkg-config libfmt-dev nlohmann-json3-dev libexpected-dev
   libboost-program-options-dev libssl-dev libsodium-dev libnl-3-dev libnl-route-3-dev
   libnl-genl-3-dev libmnl-dev libnftables-dev libkmod-dev linux-libc-dev doctest-dev"
+# Seals WireGuard's packets in half the time; there is none for other processors.
+if [ "$(dpkg --print-architecture)" = amd64 ]; then build+=" libipsec-mb-dev"; fi
 # The kernel lab (tests/kernel), and what stands in it for other people's machines.
 lab="qemu-system-x86 busybox-static kmod cpio e2fsprogs iproute2 iputils-ping wireguard-tools
   nftables ethtool radvd procps util-linux python3"

@@ -29,6 +29,7 @@ Result<std::unique_ptr<Engine>> Engine::make(const EngineOptions& options) {
 // ---- endpoints ----------------------------------------------------------------------------------
 
 Result<void> Engine::set(const GueEndpointConfig& config) {
+    if (wireguard(config.name) != nullptr) remove(config.name);
     const auto there = gue_.find(config.name);
     if (there != gue_.end()) {
         if (there->second->socket_options() == config.socket)
@@ -43,6 +44,7 @@ Result<void> Engine::set(const GueEndpointConfig& config) {
 
 Result<void> Engine::set(const WireguardEndpointConfig& config) {
     if (WireguardEndpoint* const there = wireguard(config.name)) return there->set(config);
+    gue_.erase(config.name);
     auto endpoint = WireguardEndpoint::open(config, tools());
     if (!endpoint) return pass_on(endpoint);
     wireguard_.emplace(config.name, std::move(*endpoint));
@@ -64,7 +66,8 @@ WireguardEndpoint* Engine::wireguard(const std::string& name) {
 
 std::vector<LinkReport> Engine::counters() const {
     std::vector<LinkReport> out;
-    for (const auto& [name, endpoint] : gue_) std::ranges::move(endpoint->counters(), std::back_inserter(out));
+    for (const auto& [name, endpoint] : gue_)
+        std::ranges::move(endpoint->counters(), std::back_inserter(out));
     for (const auto& [name, endpoint] : wireguard_)
         std::ranges::move(endpoint->counters(), std::back_inserter(out));
     return out;

@@ -207,15 +207,15 @@ std::size_t UdpSocket::send(std::span<const Train> trains) {
     std::array<mmsghdr, batch> messages;
     alignas(cmsghdr) std::array<std::byte, batch * control_bytes> controls;
     while (!trains.empty()) {
-        const std::size_t count = std::min(trains.size(), batch);
-        if (!can_segment_ && trains.front().segments > 1) {
+        if (!can_send_whole(trains.front())) {
             lost += send_one_by_one(trains.front());
             trains = trains.subspan(1);
             continue;
         }
-        for (std::size_t i = 0; i < count; ++i) {
-            prepare(trains[i], messages[i],
-                    std::span{controls}.subspan(i * control_bytes, control_bytes));
+        std::size_t count = 0;
+        for (; count < std::min(trains.size(), batch) && can_send_whole(trains[count]); ++count) {
+            prepare(trains[count], messages[count],
+                    std::span{controls}.subspan(count * control_bytes, control_bytes));
         }
         const int sent = ::sendmmsg(fd(), messages.data(), static_cast<unsigned>(count), 0);
         if (sent > 0) {
@@ -236,17 +236,18 @@ std::size_t UdpSocket::send(std::span<const Train> trains) {
 
 /// What the kernel refused as it was: without what it may have refused, or not at all.
 std::size_t UdpSocket::send_otherwise(const Train& train, int reason) {
-    const bool is_refused = reason == EINVAL || reason == EMSGSIZE || reason == EIO ||
-                            reason == EADDRNOTAVAIL || reason == ENETUNREACH;
-    if (is_refused && !train.from.is_unspecified()) {   // the address may be gone from this machine
+    const bool is_about_train = reason == EINVAL || reason == EMSGSIZE || reason == EIO;
+    // EIO: the device that the route leads to computes no checksums. The others are said of this train
+    // only: segments larger than the path takes (EINVAL before Linux 6.14) may still go in fragments.
+    if (train.segments > 1 && reason == EIO) can_segment_ = false;
+    if (train.segments > 1 && is_about_train) return send_one_by_one(train);
+    const bool is_about_source =
+        reason == EINVAL || reason == EADDRNOTAVAIL || reason == ENETUNREACH;
+    if (is_about_source && !train.from.is_unspecified()) {   // it may be gone from this machine
         Train other = train;
         other.from = {};
         return send({&other, 1});
     }
-    // EIO: the device that the route leads to computes no checksums. The others are said of this train:
-    // segments larger than the path takes (EINVAL before Linux 6.14) may still go in fragments.
-    if (train.segments > 1 && reason == EIO) can_segment_ = false;
-    if (train.segments > 1 && is_refused) return send_one_by_one(train);
     return train.segments;
 }
 

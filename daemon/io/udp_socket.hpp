@@ -103,6 +103,9 @@ class UdpSocket {
 
   private:
     explicit UdpSocket(UniqueFd fd) : fd_{std::move(fd)} {}
+    [[nodiscard]] bool can_send_whole(const Train& train) const {
+        return can_segment_ || train.segments == 1;
+    }
     std::size_t send_otherwise(const Train& train, int reason);
     std::size_t send_one_by_one(const Train& train);
     void prepare(const Train& train, mmsghdr& message, std::span<std::byte> control) const;

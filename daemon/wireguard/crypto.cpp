@@ -1,5 +1,7 @@
 #include "daemon/wireguard/crypto.hpp"
 
+#include "daemon/wireguard/ipsec_mb.hpp"
+
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -212,15 +214,20 @@ Aead::Aead(const Secret32& key, Direction direction)
     OVERLAY_ASSERT(context_ &&
                    EVP_CipherInit_ex2(context_.get(), algorithms().chacha, raw(key.bytes()),
                                       nullptr, direction == Direction::Seal, nullptr) == 1);
+    if (ipsec_mb::is_available()) key_for_ipsec_mb_ = key;
+}
+
+Aead::Nonce Aead::nonce_of(std::uint64_t counter) {
+    Nonce nonce{};
+    for (std::size_t i = 0; i < 8; ++i) nonce[4 + i] = static_cast<std::byte>(counter >> (8 * i));
+    return nonce;
 }
 
 void Aead::start(std::uint64_t counter, Bytes associated) {
-    std::array<unsigned char, 12> nonce{};
-    for (std::size_t i = 0; i < 8; ++i)
-        nonce[4 + i] = static_cast<unsigned char>(counter >> (8 * i));
+    const Nonce nonce = nonce_of(counter);
     // Naming the cipher again here would set up the key again and cost half as much as the packet.
     OVERLAY_ASSERT(
-        EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, nonce.data(), -1, nullptr) == 1);
+        EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, raw(nonce), -1, nullptr) == 1);
     int written = 0;
     if (associated.empty()) return;
     OVERLAY_ASSERT(EVP_CipherUpdate(context_.get(), nullptr, &written, raw(associated),
@@ -255,9 +262,15 @@ bool Aead::tag_is(Bytes tag) {
 void Aead::seal(std::uint64_t counter, Bytes associated, MutableBytes text_and_tag) {
     OVERLAY_ASSERT(direction_ == Direction::Seal && text_and_tag.size() >= tag_bytes);
     const MutableBytes text = text_and_tag.first(text_and_tag.size() - tag_bytes);
+    const MutableBytes tag = text_and_tag.last(tag_bytes);
+    if (key_for_ipsec_mb_ && !text.empty()) {
+        const Nonce nonce = nonce_of(counter);
+        return ipsec_mb::run(ipsec_mb::Direction::Seal, *key_for_ipsec_mb_,
+                             {nonce, associated, text, tag});
+    }
     start(counter, associated);
     if (!text.empty()) feed(text, text);
-    write_tag(text_and_tag.last(tag_bytes));
+    write_tag(tag);
 }
 
 void Aead::seal_from(std::uint64_t counter, std::span<const Bytes> slices, MutableBytes out) {
@@ -276,9 +289,17 @@ bool Aead::open(std::uint64_t counter, Bytes associated, MutableBytes text_and_t
     OVERLAY_ASSERT(direction_ == Direction::Open);
     if (text_and_tag.size() < tag_bytes) return false;
     const MutableBytes text = text_and_tag.first(text_and_tag.size() - tag_bytes);
+    const MutableBytes tag = text_and_tag.last(tag_bytes);
+    if (key_for_ipsec_mb_ && !text.empty()) {
+        const Nonce nonce = nonce_of(counter);
+        std::array<std::byte, tag_bytes> expected{};
+        ipsec_mb::run(ipsec_mb::Direction::Open, *key_for_ipsec_mb_,
+                      {nonce, associated, text, expected});
+        return equal_in_constant_time(expected, tag);
+    }
     start(counter, associated);
     if (!text.empty()) feed(text, text);
-    return tag_is(text_and_tag.last(tag_bytes));
+    return tag_is(tag);
 }
 
 bool Aead::open_from(std::uint64_t counter, std::span<const Bytes> slices, Bytes tag,

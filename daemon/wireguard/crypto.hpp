@@ -1,7 +1,7 @@
 #pragma once
 // The one crypto seam: what the Noise handshake and the data path need, and nothing of them.
-// OpenSSL 3 does all of it but XChaCha20-Poly1305, which it lacks and libsodium has. Another maker
-// of ChaCha20-Poly1305 (libipsec-mb seals several packets at a time) belongs behind Aead.
+// OpenSSL 3 does all of it but XChaCha20-Poly1305, which it lacks and libsodium has. Where there is
+// libipsec-mb (ipsec_mb.hpp), Aead lets it have the packets that lie in one piece.
 //
 // Failure: crypto_available() tells once whether this host's libraries have the algorithms. After
 // that, a call that fails for another reason than a wrong tag or a bad point is a bug or an empty
@@ -101,11 +101,14 @@ class Aead {
     struct Free {
         void operator()(evp_cipher_ctx_st* context) const;
     };
+    using Nonce = std::array<std::byte, 12>;
+    [[nodiscard]] static Nonce nonce_of(std::uint64_t counter);
     void start(std::uint64_t counter, Bytes associated);
     void feed(Bytes from, MutableBytes to);
     void write_tag(MutableBytes tag);
     [[nodiscard]] bool tag_is(Bytes tag);
     std::unique_ptr<evp_cipher_ctx_st, Free> context_;
+    std::optional<Secret32> key_for_ipsec_mb_;  ///< nullopt: OpenSSL does all
     Direction direction_;
 };
 

@@ -9,10 +9,11 @@ import json
 import os
 import pathlib
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
-from network import batch, tcp_each_way
+from network import Capture, batch, tcp_each_way
 from story import main, run, story, wait_until
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"
@@ -32,6 +33,7 @@ class Cable:
     """A kernel and us, joined by a cable with addresses of both families."""
 
     def __init__(self, s):
+        self.s = s
         self.kernel, self.ours = s.namespace("kernel"), s.namespace("ours")
         s.veth(self.kernel, "cable", self.ours, "cable")
         for name in ends:
@@ -40,6 +42,16 @@ class Cable:
 
     def node(self, name):
         return getattr(self, name)
+
+    def start(self, config):
+        self.process = self.s.start(*self.ours.argv(carry, self.s.file("carry.json", config)))
+
+    def change(self, config):
+        """The configuration as it is now, while frames are carried."""
+        times = self.process.output().count("read again")
+        self.s.file("carry.json", config)
+        run("kill", "-HUP", self.process.pid)
+        wait_until(lambda: self.process.output().count("read again") > times, "the file is read again")
 
     def address(self, device, ipv4, ipv6):
         for name in ends:
@@ -58,7 +70,8 @@ class Cable:
         largest = device_mtu - 28
         for size in [*sizes, largest - 1, largest]:
             for name in ends:
-                self.node(name).run("ping", "-n", "-c", "1", "-W", "10", "-M", "do", "-s", str(size),
+                whole = ["-M", "do"] if name == "ours" else []   # a kernel's end may have to cut for its options
+                self.node(name).run("ping", "-n", "-c", "1", "-W", "10", *whole, "-s", str(size),
                                     ipv4[other[name]])
         self.ours.run("ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", str(largest + 1), ipv4["kernel"],
                       code=1)
@@ -71,23 +84,20 @@ class Cable:
 
 # ---- gretap over GUE -----------------------------------------------------------------------------
 
-class GuePair(Cable):
-    """`key`: GRE key or None; `csum`: what the kernel's end does with UDP."""
+def gue_endpoint(cable, device, key, csum, ipv4, ipv6):
+    """A gretap over GUE, made at the kernel's end; what `carry` has to be told of ours.
 
-    def __init__(self, s, key, csum):
-        run("modprobe", "-a", "fou", "ip_gre", "tun")
-        super().__init__(s)
-        words = f"key {key}" if key is not None else ""
-        batch(self.kernel, f"fou add port 5555 gue\nlink add tun type gretap local {outer['kernel']} "
-              f"remote {outer['ours']} {words} encap gue encap-sport 5555 encap-dport 5555 {csum}\n")
-        batch(self.ours, "tuntap add tun mode tap vnet_hdr\nlink set tun mtu 1446\n")
-        self.address("tun", inner, inner6)
-        link = {"device": "tun", "remote": outer["kernel"], "remote_port": 5555}
-        if key is not None:
-            link["key"] = key
-        config = s.file("carry.json", {"endpoints": [{"local": outer["ours"], "port": 5555,
-                                                      "links": [link]}]})
-        self.process = s.start(*self.ours.argv(carry, config))
+    `key`: GRE key or None; `csum`: what the kernel's end does with UDP."""
+    run("modprobe", "-a", "fou", "ip_gre", "tun")
+    words = f"key {key}" if key is not None else ""
+    batch(cable.kernel, f"fou add port 5555 gue\nlink add {device} type gretap local {outer['kernel']} "
+          f"remote {outer['ours']} {words} encap gue encap-sport 5555 encap-dport 5555 {csum}\n")
+    batch(cable.ours, f"tuntap add {device} mode tap vnet_hdr\nlink set {device} mtu 1446\n")
+    cable.address(device, ipv4, ipv6)
+    link = {"device": device, "remote": outer["kernel"], "remote_port": 5555}
+    if key is not None:
+        link["key"] = key
+    return {"local": outer["ours"], "port": 5555, "links": [link]}
 
 
 for title, key, csum in (("with a key and UDP checksums", 77, "encap-csum"),
@@ -96,7 +106,8 @@ for title, key, csum in (("with a key and UDP checksums", 77, "encap-csum"),
                          ("with remote checksum offload", 5, "encap-remcsum")):
     @story(f"a kernel's gretap over GUE and ours, {title}: every size, TCP both ways, IPv4 and IPv6")
     def _(s, key=key, csum=csum):
-        pair = GuePair(s, key, csum)
+        pair = Cable(s)
+        pair.start({"endpoints": [gue_endpoint(pair, "tun", key, csum, inner, inner6)]})
         # What lies around the smallest Ethernet frame, and the largest that fits.
         pair.ping("ours", inner, [0, 1, 17, 18, 19, 100, 1399], 1446)
         pair.tcp(inner, inner6)
@@ -111,10 +122,10 @@ class WireguardPair(Cable):
 
     Devices are added with tun() and gretap(), then start() starts our end."""
 
-    def __init__(self, s, begins="ours", over=outer, psk=False):
-        run("modprobe", "-a", "wireguard", "ip_gre", "ip6_gre", "tun")
+    def __init__(self, s, begins="ours", over=outer, psk=False, other="kernel"):
+        run("modprobe", "-a", "wireguard", "ip_gre", "ip6_gre", "tun", "nf_tables")
         super().__init__(s)
-        self.s, self.begins = s, begins
+        self.begins = begins
         private = {name: run("wg", "genkey").out.strip() for name in ends}
         public = {name: run("wg", "pubkey", input=private[name]).out.strip() for name in ends}
         peer = {"public_key": public["kernel"], "allowed_ips": [f"{tunnel['kernel']}/32", f"{tunnel6['kernel']}/128"]}
@@ -130,7 +141,10 @@ class WireguardPair(Cable):
             peer["endpoint"] = where["kernel"]
         else:
             words += ["endpoint", where["ours"]]
-        self.kernel.ip("link", "add", "wg", "type", "wireguard")
+        if other == "kernel":
+            self.kernel.ip("link", "add", "wg", "type", "wireguard")
+        else:
+            self.kernel.run(other, "wg")   # in the background, until its device goes
         self.kernel.run("wg", "set", "wg", *words)
         batch(self.kernel, f"link set wg up\naddress add {tunnel['kernel']}/24 dev wg\n"
                            f"address add {tunnel6['kernel']}/64 dev wg nodad\n")
@@ -152,12 +166,22 @@ class WireguardPair(Cable):
             link["key"] = key
         self.config["links"].append(link)
 
-    def start(self):
-        config = self.s.file("carry.json", {"endpoints": [self.config]})
-        self.process = self.s.start(*self.ours.argv(carry, config))
+    def start(self, *others):
+        super().start({"endpoints": [self.config, *others]})
 
-    def handshakes(self):
+    def change(self):
+        super().change({"endpoints": [self.config]})
+
+    def answers(self, node, address):
+        return node.run("ping", "-n", "-c", "1", "-W", "2", address, code=None).code == 0
+
+    def handshake(self):
+        """When the last one was; 0: never."""
         return int(self.kernel.run("wg", "show", "wg", "latest-handshakes").out.split()[-1])
+
+    def endpoint(self):
+        """Where the kernel thinks that we are."""
+        return self.kernel.run("wg", "show", "wg", "endpoints").out.split()[-1]
 
 
 # WireGuard's MTU less IP, GRE, its key, and Ethernet; Linux's ip6gretap adds an option of eight bytes.
@@ -175,15 +199,16 @@ for title, options, link in (
         pair.start()
         pair.ping(pair.begins, inner, [0, 1, 17, 18, 19, 100, 1200], link[2])
         pair.tcp(inner, inner6)
-        s.check(pair.handshakes() > 0, "no handshake")
+        s.check(pair.handshake() > 0, "no handshake")
         s.check(pair.process.alive(), "carry has ended")
         s.note("9 sizes both ways, 10 MB each way and family, from both ends")
 
 
-for title, options in (("we begin", {"begins": "ours"}),
-                       ("the kernel begins, over IPv6, preshared",
-                        {"begins": "kernel", "over": outer6, "psk": True})):
-    @story(f"a kernel's WireGuard and ours, {title}: every size, TCP both ways, IPv4 and IPv6")
+for title, options in (("a kernel's WireGuard and ours, we begin", {"begins": "ours"}),
+                       ("a kernel's WireGuard and ours, the kernel begins, over IPv6, preshared",
+                        {"begins": "kernel", "over": outer6, "psk": True}),
+                       ("wireguard-go and ours, preshared", {"other": "wireguard-go", "psk": True})):
+    @story(f"{title}: every size, TCP both ways, IPv4 and IPv6")
     def _(s, options=options):
         pair = WireguardPair(s, **options)
         pair.tun()
@@ -193,18 +218,39 @@ for title, options in (("we begin", {"begins": "ours"}),
         s.check(pair.process.alive(), "carry has ended")
 
 
-@story("one WireGuard port carries packets and two gretap links at once")
+@story("one process carries GUE, and WireGuard with packets and two gretap links, all at once")
 def _(s):
     pair = WireguardPair(s)
-    second = addresses("10.6.0.{}"), addresses("fd06::{}")
+    second, third = ((addresses(f"10.{n}.0.{{}}"), addresses(f"fd0{n}::{{}}")) for n in (5, 6))
     pair.tun()
     pair.gretap("first", tunnel, 1, 1378, inner, inner6)
     pair.gretap("second", tunnel, 2, 1378, *second)
-    pair.start()
-    for each in (tunnel, inner, second[0]):
+    pair.start(gue_endpoint(pair, "third", 3, "encap-csum", *third))
+    for each in (tunnel, inner, second[0], third[0]):
         pair.meet("ours", each["kernel"])
-    pair.tcp(tunnel, inner, second[1])
+    pair.tcp(tunnel, inner, second[1], third[1])
     s.check(pair.process.alive(), "carry has ended")
+
+
+@story("a session begins and lives without a packet, and what its handshake may have used up is on disk first")
+def _(s):
+    pair = WireguardPair(s)
+    pair.config["peers"][0]["persistent_keepalive"] = 1
+    pair.tun()
+    batch(pair.ours, "link set wg down\n")
+    pair.start()
+
+    def received():
+        return int(pair.kernel.run("wg", "show", "wg", "transfer").out.split()[1])
+
+    wait_until(pair.handshake, "a handshake")
+    kept = (s.folder / "stamps/ours").read_text()
+    # TAI64: 2^62 and ten seconds before 1970; ten minutes are reserved at once.
+    ahead = int(kept.split(".")[0], 16) - (1 << 62) - 10 - time.time()
+    s.check(500 < ahead < 601, f"{ahead} s are reserved")
+    for _ in range(3):
+        before = received()
+        wait_until(lambda before=before: received() > before, "a keepalive", 10)
 
 
 @story("a kernel's gretap that cuts its packets for WireGuard, and ours: full Ethernet frames both ways")
@@ -215,6 +261,91 @@ def _(s):
     pair.ping("kernel", inner, [0, 1200, 1351, 1352, 1400], 1500)
     pair.tcp(inner, inner6)
     s.check(pair.process.alive(), "carry has ended")
+
+
+@story("links of a WireGuard endpoint come, change and go while it carries, and its session goes on")
+def _(s):
+    pair = WireguardPair(s)
+    pair.gretap("first", tunnel, 1, 1378, inner, inner6)
+    pair.start()
+    pair.meet("ours", inner["kernel"])
+    began = pair.handshake()
+
+    second = addresses("10.6.0.{}"), addresses("fd06::{}")
+    pair.gretap("second", tunnel, 2, 1378, *second)
+    pair.change()
+    pair.meet("ours", second[0]["kernel"])
+    pair.config["links"][1]["key"] = 3
+    pair.change()
+    s.check(not pair.answers(pair.ours, second[0]["kernel"]), "a link with another key answers")
+    pair.config["links"][1]["key"] = 2
+    pair.change()
+    pair.meet("ours", second[0]["kernel"])
+    del pair.config["links"][0]
+    pair.tun()
+    pair.change()
+    pair.meet("ours", tunnel["kernel"])
+    s.check(not pair.answers(pair.ours, inner["kernel"]), "a link that is gone answers")
+    pair.meet("ours", second[0]["kernel"])
+    s.equal(pair.handshake(), began, "the last handshake")
+    pair.config["peers"] = []
+    pair.change()
+    s.check(not pair.answers(pair.ours, second[0]["kernel"]), "a peer that is gone answers")
+
+
+@story("both ends move to other addresses, and packets follow within one that is sent")
+def _(s):
+    pair = WireguardPair(s)
+    pair.tun()
+    pair.start()
+    pair.meet("ours", tunnel["kernel"])
+    began = pair.handshake()
+    batch(pair.ours, "address del 10.9.0.2/24 dev cable\naddress add 10.9.0.20/24 dev cable\n")
+    pair.meet("ours", tunnel["kernel"])
+    s.contains(pair.endpoint(), "10.9.0.20:", "the kernel's endpoint of us")
+    batch(pair.kernel, "address del 10.9.0.1/24 dev cable\naddress add 10.9.0.10/24 dev cable\n")
+    pair.meet("kernel", tunnel["ours"])
+    pair.meet("ours", tunnel["kernel"])
+    s.equal(pair.handshake(), began, "the last handshake")
+
+
+@story("answers leave from the address that was asked, of several that we have")
+def _(s):
+    pair = WireguardPair(s, begins="kernel")
+    pair.tun()
+    batch(pair.ours, "address add 10.9.0.30/24 dev cable\naddress add fd09::30/64 dev cable nodad\n")
+    pair.start()
+    peer = pair.kernel.run("wg", "show", "wg", "peers").out.strip()
+    for asked in ("10.9.0.30:51820", "[fd09::30]:51820", "10.9.0.2:51820"):
+        pair.kernel.run("wg", "set", "wg", "peer", peer, "endpoint", asked)
+        pair.meet("kernel", tunnel["ours"])
+        s.equal(pair.endpoint(), asked, "the kernel's endpoint of us")
+
+
+@story("congestion that a router signals on the way reaches the frame inside, and only one that can tell")
+def _(s):
+    pair = WireguardPair(s)
+    pair.gretap("tun", tunnel, 77, 1378, inner, inner6)
+    pair.start()
+    pair.meet("ours", inner["kernel"])
+
+    def traffic_class(packet):
+        return packet.frame[15]
+
+    with Capture(pair.kernel, "cable") as cable:
+        pair.ours.run("ping", "-n", "-c", "1", "-W", "10", "-Q", "0xb9", inner["kernel"])
+        cable.wait(lambda p: p.source == outer["ours"] and traffic_class(p) == 1, "a datagram with ECN, without DSCP")
+    pair.ours.run("nft", "-f", "-", input="""table ip router {
+        chain in {
+            type filter hook prerouting priority -300
+            udp dport 51820 ip ecn set ce
+        }
+    }""")
+    for given, expected in ((2, 3), (1, 3), (0, 0)):
+        with Capture(pair.ours, "tun") as tun:
+            pair.kernel.run("ping", "-n", "-c", "1", "-W", "10", "-Q", str(given), inner["ours"])
+            got = tun.wait(lambda p: p.protocol == 1 and p.target == inner["ours"], "the echo request")
+            s.equal(traffic_class(got), expected, f"traffic class of a frame that had {given}")
 
 
 main()

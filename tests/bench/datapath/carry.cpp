@@ -1,5 +1,5 @@
-// Carries the links that a JSON file describes, until SIGTERM; then says what went through. A driver of the
-// data path for measurements, until overlayd carries links by itself.
+// Carries the links that a JSON file describes, until SIGTERM; then says what went through. SIGHUP: the file has
+// changed. A driver of the data path for tests and measurements, until overlayd carries links by itself.
 //
 //     carry FILE
 //     {"offload": "auto" | "none", "endpoints": [
@@ -19,6 +19,7 @@
 #include <cstdio>
 
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 namespace overlay {
 
@@ -90,37 +91,61 @@ datapath::WireguardEndpointConfig wireguard_of(const Json& json, bool offload) {
     return out;
 }
 
-Result<void> add_endpoints(datapath::Engine& engine, const Json& json, bool offload) {
-    int number = 0;
-    for (const Json& each : json.at("endpoints")) {
-        const std::string name = std::to_string(number++);
-        Result<void> added;
-        if (each.contains("private_key")) {
-            auto config = wireguard_of(each, offload);
-            config.name = name;
-            added = engine.set(config);
-        } else {
-            auto config = gue_of(each, offload);
-            config.name = name;
-            added = engine.set(config);
-        }
-        if (!added) return added;
-    }
-    return {};
-}
-
 int complain(const Error& error) {
     fmt::print(stderr, "carry: {}\n", text(error));
     return 1;
 }
 
-io::UniqueFd end_signals() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, nullptr);
-    return io::UniqueFd{::signalfd(-1, &signals, SFD_CLOEXEC)};
+/// Endpoints as the file has them; those that it no longer has go.
+class Config final : public io::Reader {
+  public:
+    Config(datapath::Engine& engine, std::string path, bool offload, int hangups)
+        : engine_{engine}, path_{std::move(path)}, offload_{offload}, hangups_{hangups} {}
+
+    [[nodiscard]] Result<void> apply() {
+        const auto content = io::read_file(path_, 1 << 20);
+        if (!content) return pass_on(content);
+        std::size_t number = 0;
+        const Json json = Json::parse(*content);
+        for (const Json& each : json.at("endpoints")) {
+            if (auto set = apply(each, std::to_string(number++)); !set) return set;
+        }
+        for (std::size_t n = number; n < count_; ++n) engine_.remove(std::to_string(n));
+        count_ = number;
+        return {};
+    }
+    void on_readable() override {
+        signalfd_siginfo which{};
+        if (::read(hangups_, &which, sizeof which) <= 0) return;
+        if (const auto applied = apply(); !applied) complain(applied.error());
+        fmt::print(stderr, "carry: the file was read again\n");
+    }
+
+  private:
+    Result<void> apply(const Json& json, const std::string& name) {
+        if (json.contains("private_key")) {
+            auto config = wireguard_of(json, offload_);
+            config.name = name;
+            return engine_.set(config);
+        }
+        auto config = gue_of(json, offload_);
+        config.name = name;
+        return engine_.set(config);
+    }
+
+    datapath::Engine& engine_;
+    std::string path_;
+    bool offload_;
+    int hangups_;
+    std::size_t count_ = 0;
+};
+
+io::UniqueFd signals(std::initializer_list<int> which) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int each : which) sigaddset(&set, each);
+    sigprocmask(SIG_BLOCK, &set, nullptr);
+    return io::UniqueFd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
 }
 
 void report(const IfName& name, const datapath::LinkCounters& c) {
@@ -144,12 +169,14 @@ int run(const std::string& path) {
         options.device_offload = io::TapOptions::Offload::None;
         options.merging = datapath::Coalescer::Merging::Off;
     }
-    const io::UniqueFd stop = end_signals();
+    const io::UniqueFd stop = signals({SIGTERM, SIGINT}), hangups = signals({SIGHUP});
     const auto made = datapath::Engine::make(options);
     if (!made) return complain(made.error());
     datapath::Engine& engine = **made;
-    if (const auto added = add_endpoints(engine, json, offload); !added)
-        return complain(added.error());
+    Config config{engine, path, offload, hangups.get()};
+    if (const auto applied = config.apply(); !applied) return complain(applied.error());
+    const auto watch = engine.loop().watch(hangups.get(), config);
+    if (!watch) return complain(watch.error());
     const auto ran = engine.run(stop.get());
     for (const auto& [name, c] : engine.counters()) report(name, c);
     return ran ? 0 : complain(ran.error());

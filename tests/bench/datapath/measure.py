@@ -25,6 +25,7 @@ carry = root / ".build/release/tests/carry"
 namespaces = [f"bench-{side}.{os.getpid()}" for side in "ab"]
 outer = ["10.9.0.1", "10.9.0.2"]
 inner = ["10.8.0.1", "10.8.0.2"]
+tunnel = ["10.7.0.1", "10.7.0.2"]
 directions = {"there": [], "back": ["-R"], "four": ["-P", "4"]}
 
 
@@ -88,28 +89,46 @@ def cable(_folder):
     yield outer[1]
 
 
-def ours(offload):
-    @contextlib.contextmanager
-    def made(folder):
-        processes = []
-        with removed_after():
-            try:
-                for side in (0, 1):
-                    ip(side, "tuntap add tun mode tap vnet_hdr")
-                    ip(side, "link set tun mtu 1446")
-                    address(side)
-                    link = {"device": "tun", "remote": outer[1 - side], "remote_port": 5555, "key": 77}
-                    config = folder / f"{side}.json"
-                    config.write_text(json.dumps({"offload": offload, "endpoints": [
-                        {"local": outer[side], "port": 5555, "links": [link]}]}))
-                    processes.append(subprocess.Popen(
-                        ["ip", "netns", "exec", namespaces[side], carry, config], stderr=subprocess.DEVNULL))
-                yield inner[1]
-            finally:
-                for process in processes:
-                    process.terminate()
-                    process.wait()
-    return made
+@contextlib.contextmanager
+def ours(folder, mode, mtu, config_of, offload="auto"):
+    """`carry` at both ends; config_of(side): the endpoint that it has there."""
+    processes = []
+    with removed_after():
+        try:
+            for side in (0, 1):
+                ip(side, f"tuntap add tun mode {mode} vnet_hdr")
+                ip(side, f"link set tun mtu {mtu}")
+                address(side)
+                config = folder / f"{side}.json"
+                config.write_text(json.dumps({"offload": offload, "endpoints": [config_of(side)]}))
+                processes.append(subprocess.Popen(
+                    ["ip", "netns", "exec", namespaces[side], carry, config], stderr=subprocess.DEVNULL))
+            yield inner[1]
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait()
+
+
+def gretap_gue(offload):
+    def endpoint(side):
+        link = {"device": "tun", "remote": outer[1 - side], "remote_port": 5555, "key": 77}
+        return {"local": outer[side], "port": 5555, "links": [link]}
+    return lambda folder: ours(folder, "tap", 1446, endpoint, offload)
+
+
+def wireguard(mode, mtu):
+    """Packets (tun), or Ethernet in GRE (tap)."""
+    keys = [run("wg", "genkey").strip() for _ in (0, 1)]
+    publics = [run("wg", "pubkey", input=key).strip() for key in keys]
+
+    def endpoint(side):
+        peer = {"public_key": publics[1 - side], "endpoint": f"{outer[1 - side]}:51820",
+                "allowed_ips": [f"{inner[1 - side]}/32", f"{tunnel[1 - side]}/32"]}
+        device = {"tun": "tun"} if mode == "tun" else {"links": [
+            {"device": "tun", "local": tunnel[side], "remote": tunnel[1 - side], "key": 77}]}
+        return {"private_key": keys[side], "port": 51820, "mtu": 1440, "peers": [peer], **device}
+    return lambda folder: ours(folder, mode, mtu, endpoint)
 
 
 @contextlib.contextmanager
@@ -118,15 +137,20 @@ def wireguard_go(folder):
     publics = [run("wg", "pubkey", input=key).strip() for key in keys]
     with removed_after():
         for side in (0, 1):
-            at(side, "wireguard-go", "tun")
+            name = f"go{side}"   # of its control socket, which both namespaces share
+            at(side, "wireguard-go", name)
             (folder / "key").write_text(keys[side])
-            at(side, "wg", "set", "tun", "private-key", folder / "key", "listen-port", "51820",
+            at(side, "wg", "set", name, "private-key", folder / "key", "listen-port", "51820",
                "peer", publics[1 - side], "allowed-ips", "0.0.0.0/0", "endpoint", f"{outer[1 - side]}:51820")
+            ip(side, f"link set {name} name tun")
             address(side)
         yield inner[1]
 
 
-contestants = {"veth": cable, "vxlan": vxlan, "gretap-gue": ours("auto"), "gretap-gue, no offload": ours("none")}
+contestants = {"veth": cable, "vxlan": vxlan,
+               "gretap-gue": gretap_gue("auto"), "gretap-gue, no offload": gretap_gue("none")}
+if shutil.which("wg"):
+    contestants |= {"wireguard": wireguard("tun", 1440), "gretap-wireguard": wireguard("tap", 1398)}
 if shutil.which("wireguard-go"):
     contestants["wireguard-go"] = wireguard_go
 

@@ -165,6 +165,30 @@ TEST_SUITE("reassembly") {
         CHECK(s.given_up == 0);
     }
 
+    TEST_CASE("bytes that make no sense do no harm") {
+        std::mt19937 random{11};
+        Reassembly reassembly;
+        std::size_t parsed = 0;
+        for (int round = 0; round < 20'000; ++round) {
+            CAPTURE(round);
+            Packet packet(random() % 100);
+            for (std::byte& each : packet) each = static_cast<std::byte>(random());
+            if (packet.size() > 4 && round % 2 == 0) {   // most would say that they are longer than they are
+                packet[0] = static_cast<std::byte>(0x45 + random() % 3);
+                wire::store16(packet, 2, static_cast<std::uint16_t>(random() % packet.size()));
+            }
+            const auto header = wire::parse_ip(packet);
+            if (!header) continue;
+            ++parsed;
+            CHECK(header->payload_at <= header->end_at);
+            CHECK(header->end_at <= packet.size());
+            if (header->is_ipv6) continue;
+            if (reassembly.must_release()) reassembly.release();
+            (void)reassembly.add(packet, *header, start + std::chrono::milliseconds{round});
+        }
+        CHECK(parsed > 1000);
+    }
+
     TEST_CASE("one piece that met congestion speaks for all, if all can tell (RFC 3168 §5.3)") {
         Story s;
         CHECK(s.add({.at = 0, .size_bytes = 8, .more = true, .traffic_class = 2}) == "held");
