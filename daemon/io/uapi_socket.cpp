@@ -22,7 +22,7 @@ namespace {
 using wireguard::never;
 using wireguard::SecretText;
 
-constexpr std::size_t turn_bytes = 64 * 1024;   // of one client: the loop has packets to carry
+constexpr std::size_t turn_bytes = 64 * 1024;  // of one client: the loop has packets to carry
 constexpr std::size_t turn_events = 32;
 constexpr int turn_accepts = 16;
 constexpr std::chrono::seconds descriptor_pause{1};
@@ -44,8 +44,8 @@ int connect_to(const UniqueFd& socket, const sockaddr_un& address) {
     return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
 }
 
-/// The folder, held locked: of two of us that start at once, one is first. Whoever may write to it could
-/// put another socket in the place of ours, and be told our keys.
+/// The folder, held locked: of two of us that start at once, one is first. Whoever may write to it
+/// could put another socket in the place of ours, and be told our keys.
 Result<UniqueFd> open_folder(const std::string& folder) {
     if (auto made = make_directories(folder, 0700); !made) return pass_on(made);
     UniqueFd fd{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
@@ -152,7 +152,7 @@ void UapiSocket::on_readable(Clock::time_point now) {
             accept_clients(now);
             continue;
         }
-        const auto found = clients_.find(fd);   // gone, when accepting one made it make room
+        const auto found = clients_.find(fd);  // gone, when accepting one made it make room
         if (found != clients_.end() && !serve(found->second, now)) clients_.erase(found);
     }
 }
@@ -201,7 +201,8 @@ void UapiSocket::drop_idlest() {
 
 // ---- one client ---------------------------------------------------------------------------------
 
-/// One step: what is left of an answer, or the next request, or bytes of it. False: the client goes.
+/// One step: what is left of an answer, or the next request, or bytes of it. False: the client
+/// goes.
 bool UapiSocket::serve(Client& client, Clock::time_point now) {
     const bool has_more = client.watched == EPOLLOUT;
     if (has_more ? !write_to(client, now) : !read_from(client, now)) return false;

@@ -1,5 +1,6 @@
 #pragma once
-// Where `wg` finds a device that is no kernel's: a listening socket named after it, and its clients.
+// Where `wg` finds a device that is no kernel's: a listening socket named after it, and its
+// clients.
 //
 //   client ──bytes──▶ until an empty line ──▶ answer() ──▶ bytes ──▶ client
 //
@@ -19,9 +20,9 @@
 namespace overlay::io {
 
 struct UapiSocketOptions {
-    std::string folder = "/var/run/wireguard";     ///< where `wg` looks
-    std::size_t max_clients = 16;                  ///< one more, and the idlest has to go
-    std::size_t max_request_bytes = 4 * 1024 * 1024;   ///< some 14000 peers
+    std::string folder = "/var/run/wireguard";        ///< where `wg` looks
+    std::size_t max_clients = 16;                     ///< one more, and the idlest has to go
+    std::size_t max_request_bytes = 4 * 1024 * 1024;  ///< some 14000 peers
     std::chrono::seconds max_idle{60};
 };
 
@@ -32,13 +33,14 @@ class UapiSocket {
     /// To a request with its empty line. Empty: hang up.
     using Answer = std::function<SecretText(std::string_view request)>;
 
-    /// Makes the folder (0700) and the socket in it (0600). That of a process that died is replaced.
-    /// Errors: Conflict, naming the process that serves the device; NotPermitted; Invalid; Failed.
+    /// Makes the folder (0700) and the socket in it (0600). That of a process that died is
+    /// replaced. Errors: Conflict, naming the process that serves the device; NotPermitted;
+    /// Invalid; Failed.
     [[nodiscard]] static Result<UapiSocket> open(const IfName& device,
                                                  const UapiSocketOptions& options, Answer answer);
     UapiSocket(UapiSocket&&) noexcept = default;
     UapiSocket& operator=(UapiSocket&&) = delete;
-    ~UapiSocket();   ///< removes the socket, if it is still ours
+    ~UapiSocket();  ///< removes the socket, if it is still ours
 
     /// Readable when there is something to do, and then on_readable() does it, a bounded piece.
     [[nodiscard]] int fd() const { return poll_.get(); }
@@ -58,7 +60,7 @@ class UapiSocket {
         bool is_too_long = false;        ///< what came of the request is forgotten
         SecretText out{};
         std::size_t sent_bytes = 0;
-        std::uint32_t watched = 0;       ///< EPOLLIN or EPOLLOUT
+        std::uint32_t watched = 0;  ///< EPOLLIN or EPOLLOUT
     };
     /// What tells our socket's name from one that somebody else gave to his since.
     struct FileId {
@@ -84,7 +86,7 @@ class UapiSocket {
     FileId file_;
     UniqueFd poll_, listener_;
     std::map<int, Client> clients_;
-    Clock::time_point accept_again_ = wireguard::never;   ///< descriptors ran out until then
+    Clock::time_point accept_again_ = wireguard::never;  ///< descriptors ran out until then
 };
 
 }  // namespace overlay::io

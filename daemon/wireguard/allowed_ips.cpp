@@ -146,8 +146,8 @@ void AllowedIps::remove(const IpPrefix& prefix, Owner owner) {
 void AllowedIps::remove_owner(Owner owner) {
     if (owner >= owned_.size()) return;
     for (const IpPrefix& network : owned_[owner]) {
-        const bool was_there = trie_of(network.family())
-                                   .remove(bits_of(network.address()), network.length(), owner);
+        const bool was_there =
+            trie_of(network.family()).remove(bits_of(network.address()), network.length(), owner);
         OVERLAY_ASSERT(was_there);
     }
     owned_[owner].clear();

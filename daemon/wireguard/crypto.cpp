@@ -155,6 +155,14 @@ void derive(const Secret32& salt, Bytes input, std::initializer_list<Secret32*> 
 
 // ---- X25519 ------------------------------------------------------------------------------------
 
+Secret32 clamped(const Secret32& private_key) {
+    Secret32 out = private_key;
+    if (equal_in_constant_time(out.bytes(), Secret32{}.bytes())) return out;
+    out.bytes()[0] &= std::byte{0xf8};
+    out.bytes()[31] = (out.bytes()[31] & std::byte{0x7f}) | std::byte{0x40};
+    return out;
+}
+
 void PrivateKey::Free::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
 
 PrivateKey::PrivateKey(Bytes thirty_two) {
@@ -175,16 +183,6 @@ PrivateKey PrivateKey::generate(Random& random) {
     Secret32 bytes;
     random.fill(bytes.bytes());
     return PrivateKey{bytes.bytes()};
-}
-
-Secret32 PrivateKey::bytes() const {
-    Secret32 out;
-    if (is_none()) return out;
-    std::size_t size = 32;
-    OVERLAY_ASSERT(EVP_PKEY_get_raw_private_key(key_.get(), raw(out.bytes()), &size) == 1);
-    out.bytes()[0] &= std::byte{0xf8};
-    out.bytes()[31] = (out.bytes()[31] & std::byte{0x7f}) | std::byte{0x40};
-    return out;
 }
 
 std::optional<Secret32> PrivateKey::agree(const PublicKey& other) const {

@@ -51,7 +51,12 @@ void derive(const Secret32& salt, Bytes input, std::initializer_list<Secret32*> 
 
 // ---- RFC 7748 ----------------------------------------------------------------------------------
 
-/// An X25519 key pair, or none. The private half lives in OpenSSL's memory and is wiped there.
+/// As X25519 uses a private key and `wg` shows it: bits set and cleared as RFC 7748 §5 says. All
+/// zero, which is none, stays.
+[[nodiscard]] Secret32 clamped(const Secret32& private_key);
+
+/// An X25519 key pair, or none. The private half lives in OpenSSL's memory and is wiped there; it
+/// cannot be asked for: OpenSSL 3.0 answers through a copy that it does not wipe.
 class PrivateKey {
   public:
     /// All zero: no key. Its public key is all zero, too, and it agrees with nobody.
@@ -59,8 +64,6 @@ class PrivateKey {
     [[nodiscard]] static PrivateKey generate(Random& random);
     [[nodiscard]] bool is_none() const { return key_ == nullptr; }
     [[nodiscard]] const PublicKey& public_key() const { return public_key_; }
-    /// With the bits set and cleared that RFC 7748 §5 says, as `wg` shows it.
-    [[nodiscard]] Secret32 bytes() const;
     /// nullopt for a point of low order: the result would be zero whatever our key is.
     [[nodiscard]] std::optional<Secret32> agree(const PublicKey& other) const;
 

@@ -6,6 +6,7 @@ Device::Device(const Secret32& private_key, const DeviceOptions& options, Random
     : options_{options},
       random_{random},
       private_key_{PrivateKey::from_bytes(private_key.bytes())},
+      private_bytes_{clamped(private_key)},
       mac_checker_{private_key_.public_key()},
       load_{options.load},
       stamps_{options.reserved_stamps} {}
@@ -78,6 +79,7 @@ void Device::set_private_key(const Secret32& private_key, Moment now, Outbox& ou
     if (fresh.public_key() == public_key()) return;
     const bool is_first = private_key_.is_none();
     private_key_ = std::move(fresh);
+    private_bytes_ = clamped(private_key);
     mac_checker_ = MacChecker{private_key_.public_key()};
     // A peer with our own key would be ourselves (Linux netlink.c, set_device).
     if (const auto self = by_key_.find(public_key()); self != by_key_.end()) {

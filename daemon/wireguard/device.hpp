@@ -131,7 +131,7 @@ class Device {
     [[nodiscard]] std::optional<PeerStatus> status(PeerId peer) const;
     [[nodiscard]] std::vector<PeerId> peers() const;
     /// Apart from the status, which may be shown.
-    [[nodiscard]] Secret32 private_key() const { return private_key_.bytes(); }
+    [[nodiscard]] const Secret32& private_key() const { return private_bytes_; }
     [[nodiscard]] std::optional<Secret32> preshared_key(PeerId peer) const;
     [[nodiscard]] std::uint64_t dropped(DropReason reason) const {
         return dropped_[static_cast<std::size_t>(reason)];
@@ -200,6 +200,7 @@ class Device {
     DeviceOptions options_;
     Random& random_;
     PrivateKey private_key_;
+    Secret32 private_bytes_;  ///< clamped
     MacChecker mac_checker_;
     RateLimiter rate_limiter_;
     HandshakeLoad load_;

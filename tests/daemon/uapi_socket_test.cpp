@@ -80,9 +80,11 @@ struct Server {
 };
 
 struct Client {
-    explicit Client(Server& to) : server{to}, fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0)} {
+    explicit Client(Server& to)
+        : server{to}, fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0)} {
         const sockaddr_un address = address_of(to.folder.socket());
-        REQUIRE(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+                0);
         to.work();
     }
     void say(std::string_view text) {

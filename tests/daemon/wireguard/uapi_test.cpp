@@ -27,9 +27,7 @@ struct Asked {
         const SecretText answer = uapi.answer(request, start, out);
         return {answer.begin(), answer.end()};
     }
-    std::string set(std::string_view lines) {
-        return ask("set=1\n" + std::string{lines} + "\n");
-    }
+    std::string set(std::string_view lines) { return ask("set=1\n" + std::string{lines} + "\n"); }
     std::string get() { return ask("get=1\n\n"); }
 
     SeededRandom random{1};
@@ -72,8 +70,7 @@ using Texts = std::vector<std::string>;
 std::string answer_of(World& world, Side side, std::string_view request) {
     FakeUapiHost host;
     Outbox out;
-    const SecretText answer =
-        Uapi{world.device(side), host}.answer(request, world.now(), out);
+    const SecretText answer = Uapi{world.device(side), host}.answer(request, world.now(), out);
     return {answer.begin(), answer.end()};
 }
 
