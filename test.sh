@@ -3,8 +3,9 @@
 #
 #   test.sh [--long] [NAME…]    only the parts whose name contains a NAME; --list shows them
 #
-# Parts: unit (asan), ctest (what else CMake registers), tidy/… on this machine; kernel/… (asan) and
-# e2e/… (release) each in a kernel lab of its own, two at a time. Logs: .build/test-logs.
+# Parts: unit (asan), ctest (what else CMake registers), tidy/… on this machine; native/… (release) too, where it
+# has bridges and TAP devices for us; kernel/… (asan) and e2e/… (release) each in a kernel lab of its own; two at
+# a time. Logs: .build/test-logs.
 # The last line is `N passed, N failed, N skipped`; exit code 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -43,6 +44,11 @@ in_lab() {   # SECONDS NAME: the words before the program; the lab reports its o
 env OVERLAY_LONG=$long OVERLAY_SEED=${OVERLAY_SEED:-$RANDOM} OVERLAY_BUILD=$root/.build/release"
 }
 
+can_natively() {   # make what a network in user space is made of, in a namespace that ends at once
+  [ "$(id -u)" = 0 ] && unshare --net sh -c 'ip link add bridge type bridge && ip tuntap add tap mode tap &&
+    ip link add near type veth peer name far && nft add table inet test' >/dev/null 2>&1
+}
+
 list_parts() {
   local lab_seconds=$((long == 1 ? 3600 : 1500)) file name program
   part unit 600 .build/asan/tests/unit_tests
@@ -56,6 +62,15 @@ list_parts() {
     name=kernel/$program
     # shellcheck disable=SC2046
     part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") ".build/asan/tests/$program"
+  done
+  for file in tests/native/*_test.py; do
+    name=native/$(basename "$file" _test.py)
+    if can_natively; then
+      part "$name" 600 env OVERLAY_LONG=$long OVERLAY_BUILD="$root/.build/release" "$python" "$file"
+    else
+      # shellcheck disable=SC2046
+      part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") "$python" "$file"
+    fi
   done
   # The slowest first, or the machine would idle beside the last one.
   for file in tests/e2e/{foreign,drift,render,purpose}_test.py tests/e2e/*_test.py; do
@@ -150,7 +165,7 @@ build asan all
 build release overlayctl overlayd carry
 needs_lab=no
 for name in "${part_names[@]}"; do
-  [[ $name == kernel/* || $name == e2e/* ]] && needs_lab=yes
+  [[ $name == kernel/* || $name == e2e/* || $name == native/* ]] && needs_lab=yes
 done
 # Before the parts, so that two of them do not wait for one download. Its failure is theirs.
 [ $needs_lab = no ] || tests/kernel/fetch.sh || true

@@ -301,6 +301,7 @@ void WireguardEndpoint::post() {
         strays_.lost_datagrams += out_.datagrams().size();
     }
     events_.insert(events_.end(), out_.events().begin(), out_.events().end());
+    if (tell_ && !out_.events().empty()) tell_();
     if (events_.size() > max_events) events_.erase(events_.begin(), events_.end() - max_events);
     out_.clear();
 }

@@ -23,6 +23,7 @@
 #include "daemon/datapath/stamp_store.hpp"
 #include "daemon/wireguard/uapi.hpp"
 
+#include <functional>
 #include <memory>
 #include <unordered_map>
 
@@ -89,6 +90,8 @@ class WireguardEndpoint {
     /// oldest go first.
     static constexpr std::size_t max_events = 256;
     [[nodiscard]] std::vector<wireguard::Event> take_events() { return std::exchange(events_, {}); }
+    /// Called when something has happened; it must not call back.
+    void tell_of_events(std::function<void()> tell) { tell_ = std::move(tell); }
     /// Why nothing that begins a session leaves; nullopt: all is well.
     [[nodiscard]] const std::optional<Error>& fault() const { return fault_; }
 
@@ -147,6 +150,7 @@ class WireguardEndpoint {
     std::optional<wireguard::Tai64n> unkept_;   ///< a reservation that is not on disk
     std::optional<Error> fault_;
     std::vector<wireguard::Event> events_;
+    std::function<void()> tell_;
     std::vector<wireguard::PeerChange> configured_;   ///< peers, as set() had them last
 
     Sockets sockets_;

@@ -43,7 +43,7 @@ struct HostFacts {
 /// Reads the host. `ports`: UDP ports whose owner matters; `directories`: where overlayd would be found. Loads no
 /// module, writes nothing.
 [[nodiscard]] Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports,
-                                                const Directories& directories);
+                                                const Directories& directories = {});
 
 /// UDP ports that the node will listen on.
 [[nodiscard]] std::set<std::uint16_t> wanted_ports(const NodeIntent& intent);

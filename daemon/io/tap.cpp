@@ -1,5 +1,7 @@
 #include "daemon/io/tap.hpp"
 
+#include "netlink/features.hpp"
+
 #include <cerrno>
 #include <cstring>
 
@@ -18,11 +20,13 @@ namespace {
 constexpr unsigned long offload_uso4 = 0x20, offload_uso6 = 0x40;
 
 /// The most that this kernel takes, from the best to nothing: each missing one is refused with EINVAL.
-void request_offloads(int fd) {
+void request_offloads(int fd, const IfName& name) {
+    const netlink::Features asked = netlink::requested_features(name);
     const unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
     for (const unsigned long wanted : {tcp | offload_uso4 | offload_uso6, tcp}) {
-        if (::ioctl(fd, TUNSETOFFLOAD, wanted) == 0) return;
+        if (::ioctl(fd, TUNSETOFFLOAD, wanted) == 0) break;
     }
+    netlink::request_features(name, asked);
 }
 
 }  // namespace
@@ -49,7 +53,7 @@ Result<Tap> Tap::open(const IfName& name, const TapOptions& options) {
     int header_bytes = sizeof(wire::VnetHeader);
     if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
         return fail(system_error(doing + ": virtio headers", errno));
-    if (options.offload == TapOptions::Offload::Auto) request_offloads(fd.get());
+    if (options.offload == TapOptions::Offload::Auto) request_offloads(fd.get(), name);
     return Tap{std::move(fd)};
 }
 

@@ -90,7 +90,7 @@ Result<void> Carried::add_port(const FouPort& port) {
     const std::string doing = "add " + name_of(port);
     if (port.type != GreEncap::Type::Gue || port.local || port.peer || !port.device.empty())
         return fail(Error::Kind::Unsupported, doing, "only GUE on all addresses", EOPNOTSUPP);
-    if (ports_.contains(port)) return fail(Error::Kind::Conflict, doing, "is there already", EEXIST);
+    if (ports_.contains(port)) return {};
     if (const auto opened = carry(port, {}); !opened) return opened;
     ports_.insert(port);
     return {};

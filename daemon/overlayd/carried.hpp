@@ -17,7 +17,8 @@ class Carried {
     Carried(datapath::Engine& engine, std::string state_directory)
         : engine_{engine}, state_directory_{std::move(state_directory)} {}
 
-    /// Errors: Conflict (the port is taken, or carried already), Unsupported (not GUE, or bound), Failed.
+    /// One that is there stays: an overlayd that was started again may have it already.
+    /// Errors: Conflict (the port is taken), Unsupported (not GUE, or bound), Failed.
     [[nodiscard]] Result<void> add_port(const FouPort& port);
     /// Errors: NotFound; Busy, while a link needs it.
     [[nodiscard]] Result<void> remove_port(const FouPort& port);

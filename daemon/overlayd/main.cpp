@@ -97,11 +97,11 @@ Result<io::UniqueFd> end_by_signal() {
     return fd;
 }
 
-/// Every so often: endpoints that have moved are kept, clients that do nothing are dropped.
+/// Every two seconds, and soon when asked to.
 class Ticks final : public io::Reader {
   public:
-    explicit Ticks(Service& service) : service_{service} {}
-    Result<void> start(io::EventLoop& loop) {
+    Result<void> start(io::EventLoop& loop, Service& service) {
+        service_ = &service;
         fd_ = io::UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
         const itimerspec every{{2, 0}, {2, 0}};
         if (!fd_ || ::timerfd_settime(fd_.get(), 0, &every, nullptr) != 0)
@@ -113,11 +113,20 @@ class Ticks final : public io::Reader {
     }
     void on_readable() override {
         std::uint64_t count = 0;
-        if (::read(fd_.get(), &count, sizeof count) > 0) service_.on_time();
+        if (::read(fd_.get(), &count, sizeof count) <= 0) return;
+        is_soon_ = false;
+        service_->on_time();
+    }
+    void soon() {
+        if (std::exchange(is_soon_, true)) return;
+        constexpr long in_a_moment = 20'000'000;   // ns: what happens together is kept together
+        const itimerspec next{{2, 0}, {0, in_a_moment}};
+        (void)::timerfd_settime(fd_.get(), 0, &next, nullptr);
     }
 
   private:
-    Service& service_;
+    Service* service_ = nullptr;
+    bool is_soon_ = false;
     io::UniqueFd fd_;
     io::Watch watch_;
 };
@@ -149,14 +158,14 @@ Result<void> run(Options& options) {
     if (!end) return pass_on(end);
     auto engine = datapath::Engine::make({});
     if (!engine) return pass_on(engine);
-    Service service{**engine, options.service, [] { ask_to_end(0); }};
+    Ticks ticks;
+    Service service{**engine, options.service, [] { ask_to_end(0); }, [&] { ticks.soon(); }};
+    if (const auto started = ticks.start((*engine)->loop(), service); !started) return started;
     const auto server =
         ControlServer::listen(options.service.run_directory, (*engine)->loop(),
                               [&](const control::Request& request) { return service.serve(request); });
     if (!server) return pass_on(server);
     service.resume();
-    Ticks ticks{service};
-    if (const auto started = ticks.start((*engine)->loop()); !started) return started;
     tell_ready(std::exchange(options.ready_fd, -1), "ready\n");
     return (*engine)->run(end->get());
 }

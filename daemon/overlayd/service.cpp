@@ -81,10 +81,12 @@ Result<std::string> Service::uapi(const std::string& name, std::string_view requ
 
 // ---- requests -----------------------------------------------------------------------------------
 
-Service::Service(datapath::Engine& engine, ServiceOptions options, std::function<void()> stop)
+Service::Service(datapath::Engine& engine, ServiceOptions options, std::function<void()> stop,
+                 std::function<void()> soon)
     : engine_{engine},
       options_{std::move(options)},
       stop_{std::move(stop)},
+      soon_{std::move(soon)},
       carried_{engine, options_.state_directory} {}
 
 Service::~Service() = default;
@@ -109,8 +111,7 @@ Result<std::string> Service::change(const control::Request& request) {
     if (request.verb == "uapi") return uapi(request.argument, request.body);
     Result<void> done = {};
     if (request.verb == "add-device") {
-        done = carried_.add_device(name);
-        if (done) serve_wg(name);
+        done = add_device(name);
     } else if (request.verb == "remove") {
         wg_sockets_.erase(name);
         done = carried_.remove(name);
@@ -119,6 +120,13 @@ Result<std::string> Service::change(const control::Request& request) {
     }
     if (!done) return pass_on(done);
     return std::string{};
+}
+
+Result<void> Service::add_device(const IfName& name) {
+    if (const auto added = carried_.add_device(name); !added) return added;
+    carried_.device(name)->tell_of_events([this] { soon_(); });
+    serve_wg(name);
+    return {};
 }
 
 /// The verbs whose body is state with one object.
@@ -181,8 +189,7 @@ void Service::on_time() {
 }
 
 void Service::resume_device(const IfName& name, const std::string& settings) {
-    if (const auto added = carried_.add_device(name); !added) return say(text(added.error()));
-    serve_wg(name);
+    if (const auto added = add_device(name); !added) return say(text(added.error()));
     (void)carried_.device(name)->answer(settings);
 }
 
@@ -206,6 +213,7 @@ void Service::resume() {
         if (!link.gretap) continue;
         if (const auto set = carried_.set_link(name, *link.gretap); !set) say(text(set.error()));
     }
+    for (const FouPort& port : state->fou_ports) (void)carried_.remove_port(port);   // unless a link needs it
     for (const auto& [name, none] : carried_.state().wireguard) carried_.device(name)->call_peers();
 }
 

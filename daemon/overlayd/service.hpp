@@ -19,14 +19,15 @@ struct ServiceOptions {
 
 class Service {
   public:
-    /// `stop`: ends the loop.
-    Service(datapath::Engine& engine, ServiceOptions options, std::function<void()> stop);
+    /// `stop` ends the loop; `soon` has on_time() called in a moment.
+    Service(datapath::Engine& engine, ServiceOptions options, std::function<void()> stop,
+            std::function<void()> soon);
     ~Service();
 
     /// What the last overlayd carried; what is gone since is left out, and said on stderr.
     void resume();
     [[nodiscard]] Result<std::string> serve(const control::Request& request);
-    /// Of endpoints that peers have roamed to since the last look.
+    /// Keeps where peers have roamed to since the last look, and the rest that is not urgent.
     void on_time();
 
   private:
@@ -34,13 +35,14 @@ class Service {
     Result<void> set(const control::Request& request);
     [[nodiscard]] Result<std::string> uapi(const std::string& name, std::string_view request);
     [[nodiscard]] std::string counters();
+    Result<void> add_device(const IfName& name);
     void serve_wg(const IfName& device);
     void keep();
     void resume_device(const IfName& name, const std::string& settings);
 
     datapath::Engine& engine_;
     ServiceOptions options_;
-    std::function<void()> stop_;
+    std::function<void()> stop_, soon_;
     Carried carried_;
     class WgSocket;
     std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;

@@ -4,6 +4,9 @@ import json
 import re
 import time
 
+from kernel_view import fallback_devices
+from machine_view import machine
+from site_of_node import links_of
 from story import overlayctl, root, run
 
 given_keys = root / "tests/support/keys"   # of the examples; git keeps no mode 0600
@@ -66,3 +69,51 @@ class Lab:
         failed = [json.dumps(each) for each in pairs if not (each["answers"] and each["full_mtu_answers"])]
         self.s.equal(result.code, 1 if failed else 0, f"exit code of lab ping\n{result.err}")
         return failed, len(pairs)
+
+
+# ---- carried by overlayd -----------------------------------------------------------------------------
+
+
+def hub_in_userspace(content):
+    for endpoint in ("gue", "wireguard"):
+        if endpoint in content["hub"]:
+            content["hub"][endpoint]["datapath"] = "userspace"
+
+
+def spokes_in_userspace(content):
+    for spoke in content["spokes"].values():
+        for link in links_of(spoke).values():
+            link["datapath"] = "userspace"
+
+
+def all_in_userspace(content):
+    hub_in_userspace(content)
+    spokes_in_userspace(content)
+
+
+def kinds_at(lab, node):
+    """What `ip` calls the links of a node."""
+    links = lab("exec", node, "--", "ip", "-j", "-d", "link", "show").json()
+    return [each.get("linkinfo", {}).get("info_kind") for each in links
+            if each["ifname"] not in fallback_devices]
+
+
+def bring_up(s, name, change, carried):
+    """`carried`: nodes all of whose tunnels must be overlayd's."""
+    before = machine()
+    lab = Lab(s, name, change)
+    s.at_end(lambda: lab("down", code=None))
+    lab("up", "--keys", lab.keys)
+    failed, count = lab.unanswered()
+    s.equal("\n".join(failed), "", f"pairs of {name} that do not answer")
+    for node in carried(lab):
+        kinds = kinds_at(lab, node)
+        s.equal([kind for kind in kinds if kind in ("gretap", "ip6gretap", "wireguard")], [],
+                f"what the kernel carries at {node}")
+        s.check("tun" in kinds, f"overlayd carries nothing at {node}: {kinds}")
+    for node in lab.nodes:
+        again = lab.apply_again(node)
+        s.contains(again.out, "0 changes, 0 writes", f"second apply on {node}")
+    lab("down")
+    s.equal(machine(), before, "namespaces, links and daemons after down")
+    s.note(f"{count} pairs")

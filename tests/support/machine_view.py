@@ -9,5 +9,5 @@ def machine():
     return {
         "namespaces": sorted(run("ip", "netns", "list").out.splitlines()),
         "links": sorted(name for name in links if name not in fallback_devices),
-        "daemons": run("pgrep", "-a", "radvd", code=None).out,
+        "daemons": run("pgrep", "-r", "D,R,S", "-a", "^(radvd|overlayd)$", code=None).out,
     }

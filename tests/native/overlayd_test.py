@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Networks that overlayd carries as a whole: examples come up, settle and go; and what brings links back when
+something dies or is taken away by hand: a worker, all of overlayd, a device, a setting.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from example_lab import Lab, all_in_userspace, bring_up   # noqa: E402
+from story import Failure, main, overlayctl, run, story, wait_until   # noqa: E402
+
+
+examples = ("home.json", "dual-stack.json", "exit.json", "layer3.json", "smallest.json", "company.json")
+
+
+class Network:
+    """The blog's, all of it carried by overlayd."""
+
+    def __init__(self, s):
+        self.s, self.lab = s, Lab(s, "home.json", all_in_userspace)
+        s.at_end(lambda: self.lab("down", code=None))
+        self.lab("up", "--keys", self.lab.keys)
+
+    def at(self, node, *words, code=0):
+        return self.lab("exec", node, "--", *words, code=code)
+
+    def ctl(self, node, verb, code=0):
+        directory = self.lab.state / self.lab.network / node
+        return self.at(node, overlayctl, verb, self.lab.file_for(node), "--node", node, "--state-dir",
+                       directory / "state", "--run-dir", directory / "run", code=code)
+
+    def workers(self, node):
+        """Process ids: the supervisor, and the worker that carries."""
+        directory = self.lab.state / self.lab.network / node / "run"
+        return run("pgrep", "-r", "D,R,S", "-f", f"overlayd .*--run-dir {directory}", code=None).out.split()
+
+    def kill(self, *pids):
+        run("kill", "-KILL", *pids)
+
+    def reaches_hub(self, node):
+        return self.at(node, "ping", "-c", "1", "-W", "1", "192.168.0.1", code=None).code == 0
+
+    def check_answers(self):
+        failed, count = self.lab.unanswered()
+        self.s.equal("\n".join(failed), "", f"of {count} pairs those that do not answer")
+
+
+for example in examples:
+    @story(f"{example}: up, whole, settled, gone, and overlayd carries all of it")
+    def _(s, example=example):
+        bring_up(s, example, all_in_userspace, lambda lab: lab.nodes)
+
+
+@story("a worker that is killed: the next one carries on by itself, at the hub and at spokes")
+def _(s):
+    network = Network(s)
+    for node, seen_from in (("linode", "office"), ("linode", "home"), ("office", "office"), ("home", "home")):
+        supervisor, worker = network.workers(node)
+        network.kill(worker)
+        wait_until(lambda: len(network.workers(node)) == 2 and worker not in network.workers(node),
+                   f"another worker at {node}")
+        wait_until(lambda: network.reaches_hub(seen_from), f"{seen_from} reaches the hub again", deadline=10)
+        s.equal(network.workers(node)[0], supervisor, "the supervisor")
+    network.check_answers()
+    for node in network.lab.nodes:
+        s.contains(network.ctl(node, "diff").out, "0 to add, 0 to change", f"diff at {node}")
+
+
+@story("all of overlayd is killed: diff says so, apply starts it, and links are not made anew")
+def _(s):
+    network = Network(s)
+    for node in ("home", "linode"):
+        network.kill(*network.workers(node))
+        wait_until(lambda: not network.workers(node), f"overlayd of {node} is gone")
+        told = network.ctl(node, "diff", code=2).out
+        s.contains(told, "+ overlayd", "diff")
+        s.check("- link" not in told and "+ link" not in told, f"links stay:\n{told}")
+        network.ctl(node, "apply")
+        s.contains(network.ctl(node, "apply").out, "0 changes, 0 writes", f"a second apply at {node}")
+    network.check_answers()
+
+
+@story("a TAP deleted, renamed or taken down by hand comes back")
+def _(s):
+    network = Network(s)
+    for change in ("ip link del gt-linode", "ip link set gt-linode down name gt-other up",
+                   "ip link set gt-linode down"):
+        network.at("home", "sh", "-ec", change)
+        network.ctl("home", "diff", code=2)
+        network.ctl("home", "apply")
+        s.contains(network.ctl("home", "apply").out, "0 changes, 0 writes", f"a second apply after {change}")
+        wait_until(lambda: network.reaches_hub("home"), f"home reaches the hub after {change}", deadline=15)
+
+
+@story("a peer that somebody adds with wg is drift")
+def _(s):
+    network = Network(s)
+    device = "wg_vpns"
+    stranger = run("wg", "pubkey", input=run("wg", "genkey").out).out.strip()
+    network.at("linode", "wg", "set", device, "peer", stranger, "allowed-ips", "10.99.0.0/24")
+    told = network.ctl("linode", "diff", code=2).out
+    s.contains(told, f"- peer {stranger} of {device}", "diff")
+    network.ctl("linode", "apply")
+    if stranger in network.at("linode", "wg", "show", device).out:
+        raise Failure("the stranger is still there")
+
+
+main()
