@@ -4,20 +4,12 @@
 // Whatever it says: an answer is none or ends with an errno; a request that is refused changes
 // nothing; what the device says of itself makes a second one that says the same; there are never
 // more peers than there may be. A bug aborts.
-//
-//   clang++ -fsanitize=fuzzer,address,undefined -DOVERLAY_LIBFUZZER …    a libFuzzer target
-//   uapi_fuzz FILE|FOLDER…            replays inputs
-//   uapi_fuzz --random COUNT SEED     makes inputs up
 
 #include "daemon/wireguard/uapi.hpp"
 #include "support/uapi_host.hpp"
-#include "support/wireguard_bytes.hpp"
+#include "fuzz.hpp"
 
 #include <cerrno>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 using namespace overlay;
 using namespace overlay::wireguard;
@@ -120,8 +112,10 @@ void check(Asked& asked, std::string_view request) {
         OVERLAY_UNREACHABLE("what it says of itself is not what it is");
 }
 
+}  // namespace
+
 /// Each request: a byte for its kind, one for its length, and so many.
-void run(Bytes input) {
+void fuzz::run(Bytes input) {
     Asked asked;
     while (input.size() >= 2) {
         const std::uint8_t kind = wire::load8(input, 0);
@@ -137,65 +131,10 @@ void run(Bytes input) {
     }
 }
 
-}  // namespace
-
-#ifdef OVERLAY_LIBFUZZER
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-    run(std::as_bytes(std::span{bytes, size}));
-    return 0;
+std::vector<std::byte> fuzz::make_up(SeededRandom& random) {
+    std::vector<std::byte> input(random.next() % 100);
+    random.fill(input);
+    for (std::size_t at = 1; at < input.size(); at += 2 + std::to_integer<std::size_t>(input[at]))
+        input[at] &= std::byte{0x0f};  // many short requests rather than one long one
+    return input;
 }
-
-#else
-
-namespace {
-
-/// A file is one input, or, with the ending ".hex", one input per line.
-int replay(const std::filesystem::path& path) {
-    std::ifstream file{path, std::ios::binary};
-    int inputs = 0;
-    if (path.extension() == ".hex") {
-        for (std::string line; std::getline(file, line); ++inputs) run(from_hex(line));
-        return inputs;
-    }
-    const std::string text{std::istreambuf_iterator<char>{file}, {}};
-    run(std::as_bytes(std::span{text}));
-    return 1;
-}
-
-int make_up(std::uint64_t count, std::uint64_t seed) {
-    std::printf("%llu inputs from seed %llu\n", static_cast<unsigned long long>(count),
-                static_cast<unsigned long long>(seed));
-    SeededRandom random{seed};
-    for (std::uint64_t i = 0; i < count; ++i) {
-        std::vector<std::byte> input(random.next() % 100);
-        random.fill(input);
-        for (std::size_t at = 1; at < input.size();
-             at += 2 + std::to_integer<std::size_t>(input[at]))
-            input[at] &= std::byte{0x0f};  // many short requests rather than one long one
-        run(input);
-    }
-    return static_cast<int>(count);
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-    int inputs = 0;
-    if (argc == 4 && std::string_view{argv[1]} == "--random") {
-        inputs = make_up(std::stoull(argv[2]), std::stoull(argv[3]));
-    } else {
-        for (const std::string path : std::span{argv, static_cast<std::size_t>(argc)}.subspan(1)) {
-            if (!std::filesystem::is_directory(path)) {
-                inputs += replay(path);
-                continue;
-            }
-            for (const auto& each : std::filesystem::directory_iterator{path})
-                inputs += replay(each.path());
-        }
-    }
-    std::printf("%d inputs, no bug\n", inputs);
-    return inputs == 0 ? 1 : 0;
-}
-
-#endif

@@ -3,18 +3,10 @@
 //
 // Whatever it says: nothing that a stranger sent is delivered, he never gets more bytes than he
 // sent, and the device holds no more sessions than its peers have room for. A bug aborts.
-//
-//   clang++ -fsanitize=fuzzer,address,undefined -DOVERLAY_LIBFUZZER …    a libFuzzer target
-//   wireguard_fuzz FILE|FOLDER…          replays inputs
-//   wireguard_fuzz --random COUNT SEED                                 makes inputs up
 
 #include "daemon/wireguard/device.hpp"
-#include "support/wireguard_bytes.hpp"
+#include "fuzz.hpp"
 
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 using namespace overlay;
 using namespace overlay::wireguard;
@@ -199,68 +191,16 @@ class Arena {
     std::vector<std::vector<std::byte>> seen_;
 };
 
-void run(Bytes input) {
+}  // namespace
+
+void fuzz::run(Bytes input) {
     Script script{input};
     Arena arena{script.byte()};
     for (int steps = 0; !script.ended() && steps < 500; ++steps) arena.step(script);
 }
 
-}  // namespace
-
-#ifdef OVERLAY_LIBFUZZER
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-    run(std::as_bytes(std::span{bytes, size}));
-    return 0;
+std::vector<std::byte> fuzz::make_up(SeededRandom& random) {
+    std::vector<std::byte> input(random.next() % 600);
+    random.fill(input);
+    return input;
 }
-
-#else
-
-namespace {
-
-/// A file is one input, or, with the ending ".hex", one input per line.
-int replay(const std::filesystem::path& path) {
-    std::ifstream file{path, std::ios::binary};
-    int inputs = 0;
-    if (path.extension() == ".hex") {
-        for (std::string line; std::getline(file, line); ++inputs) run(from_hex(line));
-        return inputs;
-    }
-    const std::string text{std::istreambuf_iterator<char>{file}, {}};
-    run(std::as_bytes(std::span{text}));
-    return 1;
-}
-
-int make_up(std::uint64_t count, std::uint64_t seed) {
-    std::printf("%llu inputs from seed %llu\n", static_cast<unsigned long long>(count),
-                static_cast<unsigned long long>(seed));
-    SeededRandom random{seed};
-    for (std::uint64_t i = 0; i < count; ++i) {
-        std::vector<std::byte> input(random.next() % 600);
-        random.fill(input);
-        run(input);
-    }
-    return static_cast<int>(count);
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-    int inputs = 0;
-    if (argc == 4 && std::string_view{argv[1]} == "--random") {
-        inputs = make_up(std::stoull(argv[2]), std::stoull(argv[3]));
-    } else {
-        for (const std::string path : std::span{argv, static_cast<std::size_t>(argc)}.subspan(1)) {
-            if (!std::filesystem::is_directory(path)) {
-                inputs += replay(path);
-                continue;
-            }
-            for (const auto& each : std::filesystem::directory_iterator{path})
-                inputs += replay(each.path());
-        }
-    }
-    std::printf("%d inputs, no bug\n", inputs);
-    return inputs == 0 ? 1 : 0;
-}
-
-#endif

@@ -1,0 +1,165 @@
+// What anybody can send to a GUE port, and a peer inside WireGuard: headers, frames, flows, pieces. The input is a
+// row of datagrams, each a byte for its kind and two for its length.
+//
+// Whatever they hold: what is taken for a frame lies within its datagram; the device gets every frame's payload
+// once and nothing else; no super-frame is larger than a frame can be; nothing is read past the end. A bug aborts.
+
+#include "daemon/datapath/coalesce.hpp"
+#include "daemon/datapath/gretap_gue.hpp"
+#include "daemon/datapath/gretap_ip.hpp"
+#include "daemon/datapath/reassembly.hpp"
+#include "daemon/wire/ip.hpp"
+#include "fuzz.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+using namespace overlay;
+using namespace overlay::datapath;
+using wire::Bytes;
+using wire::Inner;
+using wire::MutableBytes;
+
+namespace {
+
+void demand(bool holds) {
+    if (!holds) std::abort();
+}
+
+bool is_within(Bytes part, Bytes whole) {
+    return part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size();
+}
+
+/// A datagram in memory of its own, so that a byte too far is seen.
+struct Datagram {
+    explicit Datagram(Bytes content)
+        : memory{std::make_unique<std::byte[]>(content.size())}, bytes{memory.get(), content.size()} {
+        std::copy(content.begin(), content.end(), bytes.begin());
+    }
+    std::unique_ptr<std::byte[]> memory;
+    MutableBytes bytes;
+};
+
+class World {
+  public:
+    void take(std::uint8_t kind, Bytes content) {
+        Datagram datagram{content};
+        switch (kind % 4) {
+            case 0: gue(std::move(datagram)); return;
+            case 1: {
+                const MutableBytes bytes = datagram.bytes;
+                frame(std::move(datagram), bytes);
+                return;
+            }
+            case 2: inside_wireguard(datagram.bytes); return;
+            default: write_out(); return;
+        }
+    }
+    void write_out() {
+        std::size_t frames = 0;
+        for (const SuperFrame& super : coalescer_.finish()) {
+            std::size_t size_bytes = 0;
+            for (const iovec& slice : super.slices()) size_bytes += slice.iov_len;
+            demand(size_bytes == super.size_bytes() + sizeof(wire::VnetHeader));
+            demand(super.size_bytes() <= 65535 + wire::ethernet_size_bytes + 8);
+            demand(super.frame_count() <= SuperFrame::max_frames);
+            frames += super.frame_count();
+        }
+        demand(frames == added_);
+        coalescer_.clear();
+        kept_.clear();
+        added_ = 0;
+    }
+
+  private:
+    void gue(Datagram datagram) {
+        (void)is_uncut(datagram.bytes);
+        const auto inside = decapsulate(datagram.bytes);
+        if (!inside) return;
+        demand(is_within(inside->frame, datagram.bytes));
+        demand(inside->frame.size() >= wire::ethernet_size_bytes);
+        const MutableBytes bytes = inside->frame;
+        frame(std::move(datagram), bytes);
+    }
+
+    void frame(Datagram datagram, MutableBytes bytes) {
+        for (const Inner inner : {Inner::Ethernet, Inner::Ip}) {
+            if (const auto headers = wire::find_headers(bytes, inner)) {
+                demand(headers->network_at <= headers->transport_at);
+                demand(headers->transport_at <= headers->payload_at);
+                demand(headers->payload_at <= headers->end_at && headers->end_at <= bytes.size());
+            }
+            if (wire::traffic_class(bytes, inner)) wire::set_ecn(bytes, inner, wire::Ecn::Congested);
+        }
+        if (bytes.size() < wire::ethernet_size_bytes) return;
+        if (coalescer_.is_full()) write_out();
+        coalescer_.add(bytes);
+        kept_.push_back(std::move(datagram));
+        ++added_;
+    }
+
+    void inside_wireguard(MutableBytes packet) {
+        const auto header = wire::parse_ip(packet);
+        if (!header) return;
+        demand(header->payload_at <= header->end_at && header->end_at <= packet.size());
+        if (reassembly_.must_release()) reassembly_.release();
+        now_ += std::chrono::milliseconds{packet.size() % 200};
+        if (header->is_fragment()) {
+            const auto piece = reassembly_.add(packet, *header, now_);
+            if (piece && !piece->whole.empty()) (void)open_gre(piece->whole);
+            return;
+        }
+        const auto gre = open_gre(packet.subspan(header->payload_at, header->end_at - header->payload_at));
+        if (gre) demand(is_within(gre->frame, packet));
+    }
+
+    Coalescer coalescer_{Inner::Ethernet, Coalescer::Merging::On, 16};
+    Reassembly reassembly_;
+    Reassembly::Time now_{std::chrono::hours{1}};
+    std::vector<Datagram> kept_;
+    std::size_t added_ = 0;
+};
+
+}  // namespace
+
+void fuzz::run(Bytes input) {
+    World world;
+    while (input.size() >= 3) {
+        const std::uint8_t kind = wire::load8(input, 0);
+        const std::size_t length = std::min<std::size_t>(wire::load16(input, 1), input.size() - 3);
+        world.take(kind, input.subspan(3, length));
+        input = input.subspan(3 + length);
+    }
+    world.write_out();
+}
+
+namespace {
+
+constexpr std::array<std::string_view, 4> beginnings{
+    "002f000020006558",                              // GUE, GRE with a key
+    "002f000000006558020000000001020000000002080045",   // … without, Ethernet, IPv4
+    "0200000000010200000000020800450000540001400040060000",   // Ethernet, IPv4, TCP
+    "45000054000120000040002f00000a0700010a070002"};          // IPv4 with a first piece of GRE
+
+}  // namespace
+
+/// Rows of datagrams that begin well and go on anyhow.
+std::vector<std::byte> fuzz::make_up(wireguard::SeededRandom& random) {
+    std::vector<std::byte> out;
+    for (std::uint64_t n = random.next() % 8; n-- > 0;) {
+        const std::uint64_t kind = random.next() % 4;
+        std::vector<std::byte> datagram = wireguard::from_hex(beginnings.at(kind));
+        const std::size_t begun = random.chance(0.8) ? datagram.size() : 0;
+        datagram.resize(begun + random.next() % 120);
+        random.fill(MutableBytes{datagram}.subspan(begun));
+        if (random.chance(0.3) && !datagram.empty())
+            datagram[random.next() % datagram.size()] ^= std::byte{1} << (random.next() % 8);
+        std::array<std::byte, 3> head{};
+        wire::store8(head, 0, static_cast<std::uint8_t>(kind == 2 ? 1 : kind == 3 ? 2 : 0));
+        wire::store16(head, 1, static_cast<std::uint16_t>(datagram.size()));
+        out.insert(out.end(), head.begin(), head.end());
+        out.insert(out.end(), datagram.begin(), datagram.end());
+    }
+    return out;
+}

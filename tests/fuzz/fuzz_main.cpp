@@ -1,0 +1,65 @@
+#include "fuzz.hpp"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <span>
+#include <string>
+#include <string_view>
+
+using namespace overlay;
+
+#ifdef OVERLAY_LIBFUZZER
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+    fuzz::run(std::as_bytes(std::span{bytes, size}));
+    return 0;
+}
+
+#else
+
+namespace {
+
+int replay(const std::filesystem::path& path) {
+    std::ifstream file{path, std::ios::binary};
+    int inputs = 0;
+    if (path.extension() == ".hex") {
+        for (std::string line; std::getline(file, line); ++inputs)
+            fuzz::run(wireguard::from_hex(line));
+        return inputs;
+    }
+    const std::string text{std::istreambuf_iterator<char>{file}, {}};
+    fuzz::run(std::as_bytes(std::span{text}));
+    return 1;
+}
+
+int make_up(std::uint64_t count, std::uint64_t seed) {
+    std::printf("%llu inputs from seed %llu\n", static_cast<unsigned long long>(count),
+                static_cast<unsigned long long>(seed));
+    wireguard::SeededRandom random{seed};
+    for (std::uint64_t i = 0; i < count; ++i) fuzz::run(fuzz::make_up(random));
+    return static_cast<int>(count);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    int inputs = 0;
+    if (argc == 4 && std::string_view{argv[1]} == "--random") {
+        inputs = make_up(std::stoull(argv[2]), std::stoull(argv[3]));
+    } else {
+        for (const std::string path : std::span{argv, static_cast<std::size_t>(argc)}.subspan(1)) {
+            if (!std::filesystem::is_directory(path)) {
+                inputs += replay(path);
+                continue;
+            }
+            for (const auto& each : std::filesystem::directory_iterator{path})
+                inputs += replay(each.path());
+        }
+    }
+    std::printf("%d inputs, no bug\n", inputs);
+    return inputs == 0 ? 1 : 0;
+}
+
+#endif
