@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from network import Capture, batch, tcp_each_way
-from story import main, run, story, wait_until
+from story import long_run, main, run, story, wait_until
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"
 ends = ("kernel", "ours")
@@ -291,6 +291,47 @@ def _(s):
     pair.config["peers"] = []
     pair.change()
     s.check(not pair.answers(pair.ours, second[0]["kernel"]), "a peer that is gone answers")
+
+
+@story("we are the hub: packets of two kernels' spokes go through our TUN to each other")
+def _(s):
+    pair = WireguardPair(s, begins="kernel")
+    pair.tun()
+    spoke = s.namespace("spoke")
+    s.veth(spoke, "cable", pair.ours, "other")
+    batch(spoke, "address add 10.9.1.1/24 dev cable\nlink add wg type wireguard\n")
+    batch(pair.ours, "address add 10.9.1.2/24 dev other\n")
+    private = run("wg", "genkey").out.strip()
+    ours = run("wg", "pubkey", input=pair.config["private_key"]).out.strip()
+    spoke.run("wg", "set", "wg", "private-key", s.file("spoke.key", private), "peer", ours,
+              "allowed-ips", "10.7.0.0/24", "endpoint", "10.9.1.2:51820")
+    batch(spoke, "link set wg up\naddress add 10.7.0.3/24 dev wg\n")
+    peer = pair.kernel.run("wg", "show", "wg", "peers").out.strip()
+    pair.kernel.run("wg", "set", "wg", "peer", peer, "allowed-ips", "10.7.0.0/24")
+    pair.config["peers"].append({"public_key": run("wg", "pubkey", input=private).out.strip(),
+                                 "allowed_ips": ["10.7.0.3/32"]})
+    pair.ours.sysctl("net.ipv4.ip_forward", 1)
+    pair.start()
+    pair.meet("kernel", tunnel["ours"])
+    spoke.run("ping", "-n", "-c", "1", "-w", "30", tunnel["ours"])
+    spoke.run("ping", "-n", "-c", "3", "-W", "10", "-s", "1392", tunnel["kernel"])
+    tcp_each_way(spoke, pair.kernel, tunnel["kernel"], 10)
+    # A spoke may not speak for another one.
+    batch(spoke, "address add 10.7.0.9/24 dev wg\n")
+    spoke.run("ping", "-n", "-c", "1", "-W", "2", "-I", "10.7.0.9", tunnel["kernel"], code=1)
+
+
+if long_run:
+    @story("a session is renewed under traffic, and nothing is lost")
+    def _(s):
+        pair = WireguardPair(s)
+        pair.tun()
+        pair.start()
+        pair.meet("ours", tunnel["kernel"])
+        began = pair.handshake()
+        pings = pair.ours.run("ping", "-n", "-q", "-i", "0.1", "-c", "1500", tunnel["kernel"], timeout=300).out
+        s.contains(pings, "1500 packets transmitted, 1500 received", "the pings")
+        s.check(pair.handshake() - began >= 119, "the session was not renewed")
 
 
 @story("both ends move to other addresses, and packets follow within one that is sent")
