@@ -18,12 +18,14 @@ Parsed<Decapsulated> decapsulate(MutableBytes datagram) {
     if (!gue) return drop(gue.error());
     if (gue->protocol != GueHeader::protocol_gre) return drop(DropReason::GueProtocol);
     const MutableBytes packet = datagram.subspan(gue->size_bytes);
+    const auto gre = parse_gre(packet);
+    if (!gre) return drop(gre.error());
+    // After GRE: Linux finishes this sum last of all, so one that points into the GRE header changes nothing
+    // in how that is read (net/ipv4/fou_core.c, gue_remcsum; include/linux/skbuff.h, skb_remcsum_process).
     if (gue->remote_checksum) {
         const auto finished = finish_remote_checksum(packet, *gue->remote_checksum);
         if (!finished) return drop(finished.error());
     }
-    const auto gre = parse_gre(packet);
-    if (!gre) return drop(gre.error());
     const MutableBytes frame = packet.subspan(gre->size_bytes);
     if (frame.size() < ethernet_size_bytes) return drop(DropReason::InnerTooShort);
     return Decapsulated{frame, gre->key};
