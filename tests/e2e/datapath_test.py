@@ -2,7 +2,7 @@
 neither can tell what the other is.
 
 The hub is built by hand with `ip` and `wg`; the spoke has TAP and TUN devices that `carry` (tests/bench/datapath)
-reads.
+reads. Of what is told in several variants every second one, by the seed; all with OVERLAY_LONG=1.
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from network import Capture, batch, tcp_each_way
-from story import long_run, main, run, story, wait_until
+from story import long_run, main, run, sample, story, wait_until
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"
 ends = ("kernel", "ours")
@@ -100,10 +100,10 @@ def gue_endpoint(cable, device, key, csum, ipv4, ipv6):
     return {"local": outer["ours"], "port": 5555, "links": [link]}
 
 
-for title, key, csum in (("with a key and UDP checksums", 77, "encap-csum"),
-                         ("with a key, without UDP checksums", 77, "noencap-csum"),
-                         ("without a key", None, "encap-csum"),
-                         ("with remote checksum offload", 5, "encap-remcsum")):
+for title, key, csum in sample((("with a key and UDP checksums", 77, "encap-csum"),
+                                ("with remote checksum offload", 5, "encap-remcsum"),
+                                ("with a key, without UDP checksums", 77, "noencap-csum"),
+                                ("without a key", None, "encap-csum"))):
     @story(f"a kernel's gretap over GUE and ours, {title}: every size, TCP both ways, IPv4 and IPv6")
     def _(s, key=key, csum=csum):
         pair = Cable(s)
@@ -185,13 +185,13 @@ class WireguardPair(Cable):
 
 
 # WireGuard's MTU less IP, GRE, its key, and Ethernet; Linux's ip6gretap adds an option of eight bytes.
-for title, options, link in (
+for title, options, link in sample((
         ("we begin, with a key", {"begins": "ours"}, (tunnel, 77, 1420 - 42)),
         ("the kernel begins, without a key, preshared", {"begins": "kernel", "psk": True}, (tunnel, None, 1420 - 38)),
         ("we begin, over IPv6, preshared", {"begins": "ours", "over": outer6, "psk": True}, (tunnel, 7, 1420 - 42)),
         ("the kernel begins, between IPv6 tunnel addresses", {"begins": "kernel"}, (tunnel6, 9, 1420 - 70)),
         ("the kernel begins, IPv6 over IPv6, without a key", {"begins": "kernel", "over": outer6},
-         (tunnel6, None, 1420 - 66))):
+         (tunnel6, None, 1420 - 66)))):
     @story(f"a kernel's gretap over WireGuard and ours, {title}: every size, TCP both ways, IPv4 and IPv6")
     def _(s, options=options, link=link):
         pair = WireguardPair(s, **options)
