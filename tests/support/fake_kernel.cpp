@@ -133,6 +133,8 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
     link.up = false;
     link.master = IfName{};
     link.port.reset();
+    const bool is_bound = s.link.gretap && !s.link.gretap->device.empty();
+    if (is_bound && !state.links.contains(s.link.gretap->device)) return refuse(s, ENODEV);
     state.links.emplace(link.name, link);
     if (is_wireguard(link.kind)) state.wireguard[link.name].listen_port = 0;
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
