@@ -53,6 +53,7 @@ struct Seen {
     std::optional<IpPrefix> source;
     std::uint16_t mss = 0;
 };
+    std::vector<IpAddress> except;   ///< sources, too
 
 std::optional<IpPrefix> prefix_of(const Json& value) {
     if (value.is_string()) {
@@ -77,7 +78,10 @@ Seen values_in(const Json& expression) {
                 left["meta"].value("key", "").ends_with("ifname")) {
                 seen.interface = IfName::from_kernel(right.get<std::string>());
             }
-            if (matches_field(statement, "ip", "saddr")) seen.source = prefix_of(right);
+            if (matches_field(statement, "ip", "saddr")) {
+                seen.source = prefix_of(right);
+                if (seen.source) seen.except.push_back(seen.source->address());
+            }
         }
         if (statement.contains("mangle")) {
             const Json value = statement["mangle"].value("value", Json{});
@@ -92,9 +96,10 @@ Seen values_in(const Json& expression) {
 /// Every rule of ours that could hold these values.
 std::vector<FirewallRule> guesses(const Seen& seen) {
     std::vector<FirewallRule> out{
-        rule::Masquerade{seen.interface, {}}, rule::ClampMssToRoute{},
+        rule::Masquerade{seen.interface, {}, {}}, rule::ClampMssToRoute{},
         rule::DropDhcp{seen.interface}, rule::DropRouterAdvertisement{seen.interface}};
-    if (seen.source) out.push_back(rule::Masquerade{seen.interface, {*seen.source}});
+    if (seen.source) out.push_back(rule::Masquerade{seen.interface, {*seen.source}, {}});
+    if (seen.source) out.push_back(rule::Masquerade{seen.interface, {}, seen.except});
     for (const Direction direction : {Direction::In, Direction::Out}) {
         for (const Family family : {Family::Ipv4, Family::Ipv6}) {
             out.push_back(rule::ClampMssToConstant{seen.interface, direction, family, seen.mss});

@@ -11,6 +11,10 @@ Json equals(Json left, Json right) {
     return {{"match", {{"op", "=="}, {"left", std::move(left)}, {"right", std::move(right)}}}};
 }
 
+Json differs(Json left, Json right) {
+    return {{"match", {{"op", "!="}, {"left", std::move(left)}, {"right", std::move(right)}}}};
+}
+
 Json meta(std::string_view key) { return {{"meta", {{"key", key}}}}; }
 
 Json field(std::string_view protocol, std::string_view name) {
@@ -46,11 +50,16 @@ Json address_set(const IpPrefix& prefix) {
 std::vector<Json> expressions_of(const rule::Masquerade& rule) {
     const Json leaves = equals(meta("oifname"), rule.out.str());
     if (rule.sources.empty()) {
-        return {Json::array({leaves, equals(meta("nfproto"), "ipv4"), masquerade()})};
+        Json all = Json::array({leaves, equals(meta("nfproto"), "ipv4")});
+        for (const IpAddress& address : rule.except)
+            all.push_back(differs(field("ip", "saddr"), text(address)));
+        // Any `ip saddr` implies `meta nfproto ipv4`, which nft would leave out of its listing.
+        if (!rule.except.empty()) all.erase(1);
+        all.push_back(masquerade());
+        return {std::move(all)};
     }
     std::vector<Json> out;
     for (const IpPrefix& source : rule.sources) {
-        // `ip saddr` implies `meta nfproto ipv4`, which nft would leave out of its listing.
         out.push_back(Json::array(
             {leaves, equals(field("ip", "saddr"), address_set(source.network())), masquerade()}));
     }

@@ -240,8 +240,11 @@ std::string rule_text(const FirewallRule& any) {
                 const std::string from =
                     sources.empty() ? ""
                                     : fmt::format(" ip saddr {{ {} }}", fmt::join(sources, ", "));
-                return fmt::format("oifname \"{}\" meta nfproto ipv4{} masquerade", r.out.str(),
-                                   from);
+                std::string but;
+                for (const IpAddress& address : r.except)
+                    but += fmt::format(" ip saddr != {}", text(address));
+                return fmt::format("oifname \"{}\" meta nfproto ipv4{}{} masquerade", r.out.str(),
+                                   from, but);
             },
             [](const rule::ClampMssToRoute&) {
                 return std::string{"tcp flags syn / syn,rst tcp option maxseg size set rt mtu"};

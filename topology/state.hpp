@@ -211,7 +211,8 @@ namespace rule {
 /// oifname OUT meta nfproto ipv4 [ip saddr SOURCE] masquerade
 struct Masquerade {
     IfName out;
-    std::vector<IpPrefix> sources;    ///< sorted; empty: everything that leaves there
+    std::vector<IpPrefix> sources;          ///< sorted; empty: everything that leaves there
+    std::vector<IpAddress> except = {};     ///< sorted; without sources alone: what keeps its address
     friend bool operator==(const Masquerade&, const Masquerade&) = default;
 };
 /// tcp flags syn / syn,rst   tcp option maxseg size set rt mtu      (both families, as iptables' TCPMSS)

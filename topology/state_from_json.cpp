@@ -181,6 +181,8 @@ void read(const At& at, FirewallRule& out) {
         out.emplace<rule::ClampMssToRoute>();
     } else if (type == "clamp_mss_to_constant") {
         rule::ClampMssToConstant& rule = out.emplace<rule::ClampMssToConstant>();
+        if (object.has("except"))   // left out where there are none
+            object.list("except", [&](const At& item) { read(item, rule.except.emplace_back()); });
         object.required("port", rule.port);
         object.required("direction", rule.direction);
         object.required("family", rule.family);

@@ -177,7 +177,9 @@ Json rule_json(const FirewallRule& any) {
             [&](const rule::Masquerade& r) {
                 Json sources = Json::array();
                 for (const IpPrefix& source : r.sources) sources.push_back(text(source));
-                return Json{{"type", "masquerade"}, {"out", port(r.out)}, {"sources", sources}};
+                Json out{{"type", "masquerade"}, {"out", port(r.out)}, {"sources", sources}};
+                for (const IpAddress& address : r.except) out["except"].push_back(text(address));
+                return out;
             },
             [](const rule::ClampMssToRoute&) {
                 return Json{{"type", "clamp_mss_to_route"}};

@@ -27,6 +27,7 @@ const FoundTable inet_home{"inet", "overlay_home"};
 const FoundTable bridge_home{"bridge", "overlay_home"};
 
 IfName port(std::string_view name) { return *IfName::parse(name); }
+IpAddress address(std::string_view text) { return *IpAddress::parse(text); }
 IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
 
 FirewallTable table_with(TableFamily family, FirewallRule rule) {
@@ -80,6 +81,7 @@ TEST_CASE("an inet table typed by hand in nft's language reads as our rules") {
         TableFamily::Inet, "overlay_home", "overlay:home",
         {{"clamp", "filter", "postrouting", -150, true, {rule::ClampMssToRoute{}}},
          {"masquerade_out", "nat", "postrouting", 100, true,
+           rule::Masquerade{port("eth0"), {}, {address("203.0.113.2"), address("203.0.113.9")}},
           {rule::Masquerade{port("eth0"), {}},
            rule::Masquerade{port("eth1"), {prefix("10.0.0.0/8"), prefix("192.168.7.9/32")}}}}},
         {}};

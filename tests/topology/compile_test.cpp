@@ -240,6 +240,34 @@ TEST_CASE("what a spoke with both links answers by the routed one, the hub lets 
           std::set{*IpPrefix::parse("10.9.0.1/32")});
 }
 
+TEST_CASE("masquerade leaves the tunnels' own packets alone, unless the file names sources") {
+    const auto rule_with = [](const std::string& sources) {
+        const Topology topology = parsed(R"({"version":1,"network":"n",
+            "hub":{"name":"hub","underlay":{"interface":"eth0",
+                     "addresses":["203.0.113.2","2001:db8::2"]},
+                   "forwarding":["ipv4"],"masquerade":{"out":"eth0")" + sources + R"(},"gue":{},
+                   "bridge":{"name":"br-hub","addresses":["10.50.0.1/16"]}},
+            "spokes":{"s":{"forwarding":["ipv4"],"masquerade":{"out":"eth0"},
+              "link":{"type":"gretap-gue","local":"192.0.2.65"}}}})");
+        std::vector<FirewallRule> rules;
+        for (const Node* node : {&topology.hub, topology.find("s")}) {
+            for (const FirewallTable& table : compile(topology, *node, {}).desired.tables) {
+                for (const FirewallChain& chain : table.chains)
+                    if (chain.name == "source_nat") rules.push_back(chain.rules.front());
+            }
+        }
+        return rules;
+    };
+    const IfName eth0 = IfName::from_kernel("eth0");
+    const rule::Masquerade at_spoke{eth0, {}, {*IpAddress::parse("192.0.2.65")}};
+    CHECK(rule_with("") ==
+          std::vector<FirewallRule>{
+              rule::Masquerade{eth0, {}, {*IpAddress::parse("203.0.113.2")}}, at_spoke});
+    CHECK(rule_with(R"(,"sources":["10.50.0.0/16"])") ==
+          std::vector<FirewallRule>{
+              rule::Masquerade{eth0, {*IpPrefix::parse("10.50.0.0/16")}, {}}, at_spoke});
+}
+
 TEST_CASE("no name of a spoke or link is the mark of the hub's own bridge or device") {
     const Topology topology = parsed(R"({"version":1,"network":"n",
         "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},

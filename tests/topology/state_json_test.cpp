@@ -124,7 +124,7 @@ class Arbitrary {
     }
     FirewallRule rule() {
         switch (pick(6)) {
-            case 0: return rule::Masquerade{name(), {prefix(), prefix()}};
+            case 0: return rule::Masquerade{name(), {prefix(), prefix()}, {address(), address()}};
             case 1: return rule::ClampMssToRoute{};
             case 2: return rule::DropDhcp{name()};
             case 3: return rule::DropRouterAdvertisement{name()};
