@@ -240,6 +240,33 @@ TEST_CASE("what a spoke with both links answers by the routed one, the hub lets 
           std::set{*IpPrefix::parse("10.9.0.1/32")});
 }
 
+TEST_CASE("a device too narrow for IPv6 has no IPv6 to switch on") {
+    const auto of = [](const std::string& mtu, const char* node) {
+        const Topology topology = parsed(R"({"version":1,"network":"n",
+            "hub":{"name":"hub","underlay":{"interface":"eth0","addresses":["203.0.113.1"],
+                   "mtu":)" + mtu + R"(},"forwarding":["ipv4","ipv6"],
+                   "bridge":{"name":"br-hub","addresses":["10.50.0.1/16"]},
+                   "wireguard":{"address":"10.9.0.1/24",
+                                "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+            "spokes":{"s":{"forwarding":["ipv4","ipv6"],"addresses":["10.50.8.1/16"],
+              "link":{"type":"gretap-wireguard","address":"10.9.0.8/24",
+                      "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="}}}})");
+        std::vector<std::string> out;
+        for (const auto& [key, value] : compile(topology, *topology.find(node), {}).desired.sysctls)
+            if (key.find("ipv6") != std::string::npos) out.push_back(key);
+        return out;
+    };
+    using Lines = std::vector<std::string>;
+    CHECK(of("1300", "hub") ==
+          Lines{"net.ipv6.conf.all.forwarding", "net.ipv6.conf.eth0.accept_ra",
+                "net.ipv6.conf.eth0.forwarding"});
+    CHECK(of("1300", "s") == Lines{"net.ipv6.conf.all.forwarding"});
+    CHECK(of("1500", "s") ==
+          Lines{"net.ipv6.conf.all.forwarding", "net.ipv6.conf.gt-hub.accept_ra",
+                "net.ipv6.conf.gt-hub.forwarding", "net.ipv6.conf.wg-hub.forwarding"});
+    CHECK(of("1500", "hub").size() == 5);
+}
+
 TEST_CASE("masquerade leaves the tunnels' own packets alone, unless the file names sources") {
     const auto rule_with = [](const std::string& sources) {
         const Topology topology = parsed(R"({"version":1,"network":"n",
