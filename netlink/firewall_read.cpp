@@ -24,12 +24,14 @@ bool matches_field(const Json& statement, std::string_view protocol, std::string
 /// The same expression, whichever version of libnftables has listed it and however much it counted.
 Json normalised(const Json& value) {
     if (value.is_array()) {
+        static const Json left = {{"meta", {{"key", "protocol"}}}};
+        static const Json ipv6_frames = {
+            {"match", {{"op", "=="}, {"left", left}, {"right", "ip6"}}}};
         Json out = Json::array();
         for (const Json& element : value) {
-            // 1.0.6 leaves `ether type ip6` out before `icmpv6`, which implies it.
+            // 1.0.6 leaves `meta protocol ip6` out before `icmpv6`, which implies it.
             if (element.is_object() && matches_field(element, "icmpv6", "type") && !out.empty() &&
-                matches_field(out.back(), "ether", "type") &&
-                out.back()["match"]["right"] == "ip6") {
+                out.back() == ipv6_frames) {
                 out.erase(out.size() - 1);
             }
             out.push_back(normalised(element));
@@ -51,9 +53,9 @@ Json normalised(const Json& value) {
 struct Seen {
     IfName interface;
     std::optional<IpPrefix> source;
+    std::vector<IpAddress> except;   ///< sources, too
     std::uint16_t mss = 0;
 };
-    std::vector<IpAddress> except;   ///< sources, too
 
 std::optional<IpPrefix> prefix_of(const Json& value) {
     if (value.is_string()) {

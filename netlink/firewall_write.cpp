@@ -21,8 +21,12 @@ Json field(std::string_view protocol, std::string_view name) {
     return {{"payload", {{"protocol", protocol}, {"field", name}}}};
 }
 
+/// Behind one VLAN tag, too, of 802.1Q or 802.1ad, priority tags (VLAN 0) included: a receiving device
+/// takes the outer tag off into the packet's notes before the bridge sees it (Linux net/core/dev.c,
+/// __netif_receive_skb_core: skb_vlan_untag), and `ether type` would be the noted tag's (net/netfilter/
+/// nft_payload.c, nft_payload_copy_vlan). A second tag hides what is in it from all of nft.
 Json frames_of(Family family) {
-    return equals(field("ether", "type"), family == Family::Ipv4 ? "ip" : "ip6");
+    return equals(meta("protocol"), family == Family::Ipv4 ? "ip" : "ip6");
 }
 
 /// First packets of a connection: SYN or SYN+ACK, not RST.

@@ -252,19 +252,19 @@ std::string rule_text(const FirewallRule& any) {
             [](const rule::ClampMssToConstant& r) {
                 const bool in = r.direction == rule::ClampMssToConstant::Direction::In;
                 return fmt::format(
-                    "{} \"{}\" ether type {} tcp flags syn / syn,rst "
+                    "{} \"{}\" meta protocol {} tcp flags syn / syn,rst "
                     "tcp option maxseg size set {}",
                     in ? "iifname" : "oifname", r.port.str(),
                     r.family == Family::Ipv4 ? "ip" : "ip6", r.mss);
             },
             [](const rule::DropDhcp& r) {
                 return fmt::format(
-                    "iifname \"{}\" ether type ip udp dport {{ 67, 68 }} counter drop",
+                    "iifname \"{}\" meta protocol ip udp dport {{ 67, 68 }} counter drop",
                     r.port.str());
             },
             [](const rule::DropRouterAdvertisement& r) {
                 return fmt::format(
-                    "iifname \"{}\" ether type ip6 icmpv6 type nd-router-advert "
+                    "iifname \"{}\" meta protocol ip6 icmpv6 type nd-router-advert "
                     "counter drop",
                     r.port.str());
             },

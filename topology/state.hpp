@@ -219,7 +219,7 @@ struct Masquerade {
 struct ClampMssToRoute {
     friend bool operator==(const ClampMssToRoute&, const ClampMssToRoute&) = default;
 };
-/// {iifname|oifname} PORT ether type {ip|ip6} tcp flags syn / syn,rst   tcp option maxseg size set MSS
+/// {iifname|oifname} PORT meta protocol {ip|ip6} tcp flags syn / syn,rst   tcp option maxseg size set MSS
 struct ClampMssToConstant {
     enum class Direction { In, Out };
     IfName port;
@@ -228,12 +228,12 @@ struct ClampMssToConstant {
     std::uint16_t mss = 0;
     friend bool operator==(const ClampMssToConstant&, const ClampMssToConstant&) = default;
 };
-/// iifname PORT ether type ip udp dport {67, 68} counter drop
+/// iifname PORT meta protocol ip udp dport {67, 68} counter drop
 struct DropDhcp {
     IfName port;
     friend bool operator==(const DropDhcp&, const DropDhcp&) = default;
 };
-/// iifname PORT ether type ip6 icmpv6 type nd-router-advert counter drop
+/// iifname PORT meta protocol ip6 icmpv6 type nd-router-advert counter drop
 struct DropRouterAdvertisement {
     IfName port;
     friend bool operator==(const DropRouterAdvertisement&, const DropRouterAdvertisement&) = default;
