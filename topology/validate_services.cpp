@@ -298,6 +298,14 @@ void check_routed_lans(const Topology& topology, Findings& findings) {
                     lan.at, node_path(spoke) + ".lan",
                     fmt::format("nobody will reach {}: {} has no {} address inside WireGuard",
                                 text(lan.value), link_path(spoke, *link), family),
+        for (std::size_t earlier = 0; earlier < i; ++earlier) {
+            const auto& other = node.masquerade->sources[earlier];
+            if (other.value.network() != source.value.network()) continue;
+            findings.error(source.at, element,
+                           fmt::format("{} is there already ({})", text(source.value),
+                                       findings.place(other.at)));
+            break;
+        }
                     fmt::format("add one to \"address\" of {}",
                                 link->addresses.empty() ? "hub.wireguard" : "the hub and the link"));
                 continue;
