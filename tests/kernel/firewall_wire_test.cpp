@@ -158,11 +158,10 @@ void send_udp(const NetworkNamespace& from, const char* address, std::uint16_t p
 
 /// An ICMPv6 message of a type, without options, to the right host; the kernel fills in the
 /// checksum.
-void send_icmp6(const NetworkNamespace& from, std::uint8_t type,
-                const char* address = "fd09::2") {
+void send_icmp6(const NetworkNamespace& from, std::uint8_t type) {
     const Inside inside{from};
     socklen_t size = 0;
-    sockaddr_storage to = endpoint(address, size);
+    sockaddr_storage to = endpoint("fd09::2", size);
     constexpr std::uint16_t no_port = 0;   // a raw socket takes a protocol number here, or 0
     std::memcpy(static_cast<char*>(static_cast<void*>(&to)) + offsetof(sockaddr_in6, sin6_port),
                 &no_port, sizeof no_port);
@@ -203,21 +202,6 @@ struct BridgedHosts {
         host.run("ip addr add " + address6 + "/64 dev eth0 nodad");
         host.run("ip link set eth0 up");
         host.run("ethtool -K eth0 tx off");
-    }
-
-    /// A second network between the two, 10.10.0.0/24 and fd10::/64, behind a tag.
-    void tag(const std::string& protocol, int id) const {
-        for (const auto* host : {&left, &right}) {
-            const std::string number = host == &left ? "1" : "2";
-            host->run("ip link add link eth0 name tagged type vlan protocol " + protocol + " id " +
-                      std::to_string(id));
-            host->run("ip addr add 10.10.0." + number + "/24 dev tagged");
-            host->run("ip addr add fd10::" + number + "/64 dev tagged nodad");
-            host->run("ip link set tagged up");
-        }
-    }
-    void untag() const {
-        for (const auto* host : {&left, &right}) host->run("ip link delete tagged");
     }
 
     Firewall firewall() const {
@@ -350,54 +334,6 @@ TEST_CASE("guards drop DHCP and router advertisements of one port, and nothing e
         const Capture wire{hosts.right};
         send_icmp6(hosts.left, solicit);
         CHECK(wire.wait_for(is_icmp6(solicit)));
-    }
-}
-
-TEST_CASE("guards and clamps hold behind a VLAN tag, too") {
-    const BridgedHosts hosts;
-    Firewall firewall = hosts.firewall();
-    REQUIRE(firewall.replace(
-        std::nullopt,
-        FirewallTable{TableFamily::Bridge, "overlay_home", "overlay:home",
-                      {{"clamp_in", "filter", "prerouting", -150, true,
-                        {clamp(left_port, Direction::In, Family::Ipv4, 1300)}},
-                       {"clamp_out", "filter", "postrouting", -150, true,
-                        {clamp(left_port, Direction::Out, Family::Ipv4, 1200)}},
-                       {"guard", "filter", "prerouting", -300, true,
-                        {rule::DropDhcp{left_port}, rule::DropRouterAdvertisement{left_port}}}},
-                      {}}));
-    constexpr milliseconds moment{300};
-    struct Tag {
-        const char* protocol;
-        int id;   // 0: a priority and no VLAN
-    };
-    for (const Tag& tag : {Tag{"802.1Q", 7}, Tag{"802.1Q", 0}, Tag{"802.1ad", 7}}) {
-        CAPTURE(tag.protocol);
-        CAPTURE(tag.id);
-        hosts.tag(tag.protocol, tag.id);
-        const auto passes = [&](const auto& send, const auto& wanted, milliseconds timeout) {
-            const Capture wire{hosts.right};
-            send();
-            return wire.wait_for(wanted, timeout);
-        };
-        const auto udp = [&](std::uint16_t port) {
-            return [&, port] { send_udp(hosts.left, "10.10.0.2", port); };
-        };
-        const auto icmp6 = [&](std::uint8_t type) {
-            return [&, type] { send_icmp6(hosts.left, type, "fd10::2"); };
-        };
-        CHECK(passes(udp(69), is_udp(69), patience));
-        CHECK_FALSE(passes(udp(67), is_udp(67), moment));
-        CHECK(passes(icmp6(ND_ROUTER_SOLICIT), is_icmp6(ND_ROUTER_SOLICIT), patience));
-        CHECK_FALSE(passes(icmp6(ND_ROUTER_ADVERT), is_icmp6(ND_ROUTER_ADVERT), moment));
-        {
-            const UniqueFd server = listener(hosts.right, "10.10.0.2");
-            const Capture at_right{hosts.right}, at_left{hosts.left};
-            CHECK(connects(hosts.left, "10.10.0.2"));
-            CHECK(at_right.mss_of_next(false) == 1300);
-            CHECK(at_left.mss_of_next(true) == 1200);
-        }
-        hosts.untag();
     }
 }
 
