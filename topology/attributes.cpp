@@ -81,6 +81,14 @@ void list_gretap(Lister& list, const GretapAttributes* a, const GretapAttributes
     if (ipv6) both("flowlabel", [](const G& g) { return std::to_string(g.flow_label); });
     const bool marked = (a && a->fwmark != 0) || (b && b->fwmark != 0);
     if (marked) both("fwmark", [](const G& g) { return std::to_string(g.fwmark); });
+    // Nobody asks for these: shown where a hand has set one.
+    const auto either = [&](std::string name, bool G::*flag) {
+        if (!(a && a->*flag) && !(b && b->*flag)) return;
+        both(std::move(name), [flag](const G& g) { return on_off(g.*flag); });
+    };
+    either("dscp inherit", &G::copies_dscp);
+    either("fwmark inherit", &G::inherits_fwmark);
+    either("allow-localremote", &G::allows_local_remote);
     both("encap", [](const G& g) { return encap_text(g.encap); });
     if (!encap) return;
     both("encap-sport", [](const G& g) { return std::to_string(g.encap.source_port); });

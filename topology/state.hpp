@@ -77,6 +77,9 @@ struct GretapAttributes {
     std::uint32_t flow_label = 0;              ///< IPv6 only
     GreEncap encap;
     std::uint32_t fwmark = 0;                  ///< of the outer packet; never wanted, only found
+    bool copies_dscp = false;                  ///< IPv6, `dscp inherit`; never wanted, only found
+    bool inherits_fwmark = false;              ///< IPv6, `fwmark inherit`; never wanted, only found
+    bool allows_local_remote = false;          ///< IPv6, `allow-localremote`; never wanted, only found
     bool collect_metadata = false;             ///< `external`; never wanted, only found
     friend bool operator==(const GretapAttributes&, const GretapAttributes&) = default;
 };
@@ -208,7 +211,8 @@ enum class TableFamily : std::uint8_t { Inet, Bridge };
 [[nodiscard]] std::string_view text(TableFamily family);   ///< "inet", "bridge"
 
 namespace rule {
-/// oifname OUT meta nfproto ipv4 [ip saddr SOURCE] masquerade
+/// oifname OUT ip saddr SOURCE masquerade
+/// oifname OUT meta nfproto ipv4 [ip saddr != EXCEPT]… masquerade
 struct Masquerade {
     IfName out;
     std::vector<IpPrefix> sources;          ///< sorted; empty: everything that leaves there

@@ -63,6 +63,9 @@ Json gretap_json(const GretapAttributes& gretap) {
                 {"encap_csum", encap.checksum},
                 {"encap_csum6", encap.checksum6},
                 {"encap_remcsum", encap.remote_checksum},
+                {"dscp_inherit", gretap.copies_dscp},
+                {"fwmark_inherit", gretap.inherits_fwmark},
+                {"allow_localremote", gretap.allows_local_remote},
                 {"external", gretap.collect_metadata}};
 }
 

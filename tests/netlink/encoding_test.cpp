@@ -155,6 +155,26 @@ TEST_CASE("what an IPv6 tunnel inherits from the inner packet survives reading a
     CHECK(decode_gretap(attributes, Family::Ipv6) == tunnel);
 }
 
+TEST_CASE("what a hand has switched on at an IPv6 tunnel is read, and sent when it is to come back") {
+    struct Row {
+        bool GretapAttributes::*member;
+        std::uint32_t flag;   // linux/ip6_tunnel.h
+    };
+    for (const Row& row : {Row{&GretapAttributes::copies_dscp, 0x10},
+                           Row{&GretapAttributes::inherits_fwmark, 0x20},
+                           Row{&GretapAttributes::allows_local_remote, 0x40}}) {
+        CAPTURE(row.flag);
+        GretapAttributes tunnel{.local = ip("2001:db8::1"), .remote = ip("2001:db8::2")};
+        tunnel.*row.member = true;
+        Message message{1, 0};
+        put_gretap(message, tunnel, 0);
+        const auto attributes = Attributes::of(std::as_const(message).header(), 0);
+
+        CHECK(attributes.u32(IFLA_GRE_FLAGS) == (0x1U | row.flag));   // and IGN_ENCAP_LIMIT
+        CHECK(decode_gretap(attributes, Family::Ipv6) == tunnel);
+    }
+}
+
 TEST_CASE("allowed IPs that fit into one message make one, with the flag that replaces") {
     const Secrets none;
     const auto messages = peer_messages(

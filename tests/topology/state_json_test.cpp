@@ -87,6 +87,9 @@ class Arbitrary {
         out.encap_limit = maybe([&] { return byte(); });
         out.flow_label = number(0xfffff);
         out.encap = {encap(), port(), port(), coin(), coin(), coin()};
+        out.copies_dscp = coin();
+        out.inherits_fwmark = coin();
+        out.allows_local_remote = coin();
         out.collect_metadata = coin();
         return out;
     }
