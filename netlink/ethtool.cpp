@@ -86,13 +86,20 @@ std::vector<std::size_t> bits_of(const Group& group, const FeatureNames& names) 
     return bits;
 }
 
-bool is_requested(const DeviceFeatures& device, const std::vector<std::size_t>& bits) {
+/// Whether all that the device can change of a group is requested, or none of it; nullopt: some is.
+std::optional<bool> is_requested(const DeviceFeatures& device, const FeatureNames& names,
+                                 const std::vector<std::size_t>& bits) {
     const auto can_change = [&](std::size_t bit) { return device.can_change(bit); };
     if (std::ranges::none_of(bits, can_change)) {
         return std::ranges::any_of(bits, [&](std::size_t bit) { return device.active.has(bit); });
     }
-    return std::ranges::any_of(
-        bits, [&](std::size_t bit) { return device.can_change(bit) && device.wanted.has(bit); });
+    bool any = false, all = true;
+    for (const std::size_t bit : bits) {
+        if (!can_change(bit)) continue;
+        any = any || device.wanted.has(bit);
+        all = all && (device.wanted.has(bit) || names[bit] == opt_in_feature);
+    }
+    return any == all ? std::optional{any} : std::nullopt;
 }
 
 Message features_request(std::uint16_t family, std::uint8_t command, const IfName& link) {
@@ -167,8 +174,10 @@ std::map<OffloadKey, bool> decode_offloads(const Attributes& attributes,
         const bool switchable = std::ranges::any_of(
             bits, [&](std::size_t bit) { return device.can_change(bit); });
         if (group.name == "lro" && !switchable) continue;
-        found.emplace(OffloadKey{IfName::from_kernel(*name), std::string{group.name}},
-                      is_requested(device, bits));
+        const auto requested = is_requested(device, names, bits);
+        // Neither on nor off: left out, and so unlike whatever the file says (plan_offloads.cpp).
+        if (!requested) continue;
+        found.emplace(OffloadKey{IfName::from_kernel(*name), std::string{group.name}}, *requested);
     }
     return found;
 }
@@ -207,7 +216,7 @@ Result<void> set_offload(Socket& generic, std::uint16_t family, const FeatureNam
         mask.add(bit);
         if (to) value.add(bit);
     }
-    if (!any && is_requested(*device, bits) == to) return {};
+    if (!any && is_requested(*device, names, bits) == to) return {};
     if (!any) return fail(Error::Kind::Unsupported, doing, "the device cannot change it");
 
     Message request = features_request(family, ETHTOOL_MSG_FEATURES_SET, key.link);

@@ -24,12 +24,14 @@ bool matches_field(const Json& statement, std::string_view protocol, std::string
 /// The same expression, whichever version of libnftables has listed it and however much it counted.
 Json normalised(const Json& value) {
     if (value.is_array()) {
+        static const Json left = {{"meta", {{"key", "protocol"}}}};
+        static const Json ipv6_frames = {
+            {"match", {{"op", "=="}, {"left", left}, {"right", "ip6"}}}};
         Json out = Json::array();
         for (const Json& element : value) {
-            // 1.0.6 leaves `ether type ip6` out before `icmpv6`, which implies it.
+            // 1.0.6 leaves `meta protocol ip6` out before `icmpv6`, which implies it.
             if (element.is_object() && matches_field(element, "icmpv6", "type") && !out.empty() &&
-                matches_field(out.back(), "ether", "type") &&
-                out.back()["match"]["right"] == "ip6") {
+                out.back() == ipv6_frames) {
                 out.erase(out.size() - 1);
             }
             out.push_back(normalised(element));
@@ -51,6 +53,7 @@ Json normalised(const Json& value) {
 struct Seen {
     IfName interface;
     std::optional<IpPrefix> source;
+    std::vector<IpAddress> except;   ///< sources, too
     std::uint16_t mss = 0;
 };
 
@@ -77,7 +80,10 @@ Seen values_in(const Json& expression) {
                 left["meta"].value("key", "").ends_with("ifname")) {
                 seen.interface = IfName::from_kernel(right.get<std::string>());
             }
-            if (matches_field(statement, "ip", "saddr")) seen.source = prefix_of(right);
+            if (matches_field(statement, "ip", "saddr")) {
+                seen.source = prefix_of(right);
+                if (seen.source) seen.except.push_back(seen.source->address());
+            }
         }
         if (statement.contains("mangle")) {
             const Json value = statement["mangle"].value("value", Json{});
@@ -92,9 +98,10 @@ Seen values_in(const Json& expression) {
 /// Every rule of ours that could hold these values.
 std::vector<FirewallRule> guesses(const Seen& seen) {
     std::vector<FirewallRule> out{
-        rule::Masquerade{seen.interface, {}}, rule::ClampMssToRoute{},
+        rule::Masquerade{seen.interface, {}, {}}, rule::ClampMssToRoute{},
         rule::DropDhcp{seen.interface}, rule::DropRouterAdvertisement{seen.interface}};
-    if (seen.source) out.push_back(rule::Masquerade{seen.interface, {*seen.source}});
+    if (seen.source) out.push_back(rule::Masquerade{seen.interface, {*seen.source}, {}});
+    if (seen.source) out.push_back(rule::Masquerade{seen.interface, {}, seen.except});
     for (const Direction direction : {Direction::In, Direction::Out}) {
         for (const Family family : {Family::Ipv4, Family::Ipv6}) {
             out.push_back(rule::ClampMssToConstant{seen.interface, direction, family, seen.mss});

@@ -11,14 +11,22 @@ Json equals(Json left, Json right) {
     return {{"match", {{"op", "=="}, {"left", std::move(left)}, {"right", std::move(right)}}}};
 }
 
+Json differs(Json left, Json right) {
+    return {{"match", {{"op", "!="}, {"left", std::move(left)}, {"right", std::move(right)}}}};
+}
+
 Json meta(std::string_view key) { return {{"meta", {{"key", key}}}}; }
 
 Json field(std::string_view protocol, std::string_view name) {
     return {{"payload", {{"protocol", protocol}, {"field", name}}}};
 }
 
+/// Behind one VLAN tag, too, of 802.1Q or 802.1ad, priority tags (VLAN 0) included: a receiving device
+/// takes the outer tag off into the packet's notes before the bridge sees it (Linux net/core/dev.c,
+/// __netif_receive_skb_core: skb_vlan_untag), and `ether type` would be the noted tag's (net/netfilter/
+/// nft_payload.c, nft_payload_copy_vlan). A second tag hides what is in it from all of nft.
 Json frames_of(Family family) {
-    return equals(field("ether", "type"), family == Family::Ipv4 ? "ip" : "ip6");
+    return equals(meta("protocol"), family == Family::Ipv4 ? "ip" : "ip6");
 }
 
 /// First packets of a connection: SYN or SYN+ACK, not RST.
@@ -46,11 +54,16 @@ Json address_set(const IpPrefix& prefix) {
 std::vector<Json> expressions_of(const rule::Masquerade& rule) {
     const Json leaves = equals(meta("oifname"), rule.out.str());
     if (rule.sources.empty()) {
-        return {Json::array({leaves, equals(meta("nfproto"), "ipv4"), masquerade()})};
+        Json all = Json::array({leaves, equals(meta("nfproto"), "ipv4")});
+        for (const IpAddress& address : rule.except)
+            all.push_back(differs(field("ip", "saddr"), text(address)));
+        // Any `ip saddr` implies `meta nfproto ipv4`, which nft would leave out of its listing.
+        if (!rule.except.empty()) all.erase(1);
+        all.push_back(masquerade());
+        return {std::move(all)};
     }
     std::vector<Json> out;
     for (const IpPrefix& source : rule.sources) {
-        // `ip saddr` implies `meta nfproto ipv4`, which nft would leave out of its listing.
         out.push_back(Json::array(
             {leaves, equals(field("ip", "saddr"), address_set(source.network())), masquerade()}));
     }

@@ -75,6 +75,9 @@ void put_ipv6(Message& request, const GretapAttributes& tunnel) {
     if (!tunnel.encap_limit) flags |= IP6_TNL_F_IGN_ENCAP_LIMIT;
     if (tunnel.tos == tos_inherit) flags |= IP6_TNL_F_USE_ORIG_TCLASS;
     if (tunnel.flow_label == flow_label_inherit) flags |= IP6_TNL_F_USE_ORIG_FLOWLABEL;
+    if (tunnel.copies_dscp) flags |= IP6_TNL_F_RCV_DSCP_COPY;
+    if (tunnel.inherits_fwmark) flags |= IP6_TNL_F_USE_ORIG_FWMARK;
+    if (tunnel.allows_local_remote) flags |= IP6_TNL_F_ALLOW_LOCAL_REMOTE;
     const std::uint32_t traffic_class = tunnel.tos == tos_inherit ? 0 : tunnel.tos;
     request.put_u32(IFLA_GRE_FLAGS, flags);
     if (tunnel.encap_limit) request.put_u8(IFLA_GRE_ENCAP_LIMIT, *tunnel.encap_limit);
@@ -87,6 +90,9 @@ void decode_ipv6(const Attributes& data, GretapAttributes& tunnel) {
     if ((flags & IP6_TNL_F_IGN_ENCAP_LIMIT) == 0) {
         tunnel.encap_limit = data.u8(IFLA_GRE_ENCAP_LIMIT).value_or(0);
     }
+    tunnel.copies_dscp = (flags & IP6_TNL_F_RCV_DSCP_COPY) != 0;
+    tunnel.inherits_fwmark = (flags & IP6_TNL_F_USE_ORIG_FWMARK) != 0;
+    tunnel.allows_local_remote = (flags & IP6_TNL_F_ALLOW_LOCAL_REMOTE) != 0;
     const std::uint32_t flow = data.be32(IFLA_GRE_FLOWINFO).value_or(0);
     tunnel.flow_label = flow & flow_label_mask;
     tunnel.tos = static_cast<std::uint8_t>(flow >> 20 & 0xff);

@@ -81,6 +81,14 @@ void list_gretap(Lister& list, const GretapAttributes* a, const GretapAttributes
     if (ipv6) both("flowlabel", [](const G& g) { return std::to_string(g.flow_label); });
     const bool marked = (a && a->fwmark != 0) || (b && b->fwmark != 0);
     if (marked) both("fwmark", [](const G& g) { return std::to_string(g.fwmark); });
+    // Nobody asks for these: shown where a hand has set one.
+    const auto either = [&](std::string name, bool G::*flag) {
+        if (!(a && a->*flag) && !(b && b->*flag)) return;
+        both(std::move(name), [flag](const G& g) { return on_off(g.*flag); });
+    };
+    either("dscp inherit", &G::copies_dscp);
+    either("fwmark inherit", &G::inherits_fwmark);
+    either("allow-localremote", &G::allows_local_remote);
     both("encap", [](const G& g) { return encap_text(g.encap); });
     if (!encap) return;
     both("encap-sport", [](const G& g) { return std::to_string(g.encap.source_port); });
@@ -240,8 +248,11 @@ std::string rule_text(const FirewallRule& any) {
                 const std::string from =
                     sources.empty() ? ""
                                     : fmt::format(" ip saddr {{ {} }}", fmt::join(sources, ", "));
-                return fmt::format("oifname \"{}\" meta nfproto ipv4{} masquerade", r.out.str(),
-                                   from);
+                std::string but;
+                for (const IpAddress& address : r.except)
+                    but += fmt::format(" ip saddr != {}", text(address));
+                return fmt::format("oifname \"{}\" meta nfproto ipv4{}{} masquerade", r.out.str(),
+                                   from, but);
             },
             [](const rule::ClampMssToRoute&) {
                 return std::string{"tcp flags syn / syn,rst tcp option maxseg size set rt mtu"};
@@ -249,19 +260,19 @@ std::string rule_text(const FirewallRule& any) {
             [](const rule::ClampMssToConstant& r) {
                 const bool in = r.direction == rule::ClampMssToConstant::Direction::In;
                 return fmt::format(
-                    "{} \"{}\" ether type {} tcp flags syn / syn,rst "
+                    "{} \"{}\" meta protocol {} tcp flags syn / syn,rst "
                     "tcp option maxseg size set {}",
                     in ? "iifname" : "oifname", r.port.str(),
                     r.family == Family::Ipv4 ? "ip" : "ip6", r.mss);
             },
             [](const rule::DropDhcp& r) {
                 return fmt::format(
-                    "iifname \"{}\" ether type ip udp dport {{ 67, 68 }} counter drop",
+                    "iifname \"{}\" meta protocol ip udp dport {{ 67, 68 }} counter drop",
                     r.port.str());
             },
             [](const rule::DropRouterAdvertisement& r) {
                 return fmt::format(
-                    "iifname \"{}\" ether type ip6 icmpv6 type nd-router-advert "
+                    "iifname \"{}\" meta protocol ip6 icmpv6 type nd-router-advert "
                     "counter drop",
                     r.port.str());
             },

@@ -155,6 +155,9 @@ GretapAttributes Compiler::gretap(const End& end) {
     OVERLAY_ASSERT(ends);  // validate() demands a common family
     out.local = node_.is_hub ? ends->hub : ends->spoke;
     out.remote = node_.is_hub ? ends->spoke : ends->hub;
+    // The way to the hub by address is the routed link's: see spoke_tunnel().
+    if (!node_.is_hub && routed_link(node_) != nullptr)
+        out.device = spoke_wireguard_interface(topology_, node_, spec);
     return out;
 }
 

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace overlay {
 
 void Compiler::sysctl(std::string key, std::string value, Span at, std::string path) {
@@ -25,10 +27,26 @@ std::set<IfName> Compiler::routing_interfaces() const {
     return out;
 }
 
+/// Linux has no IPv6 on a device that is narrower than IPv6 allows, and no sysctls for it
+/// (net/ipv6/addrconf.c, addrconf_notify). A bridge is as narrow as its narrowest port.
+bool Compiler::has_sysctls(const IfName& device, Family family) const {
+    constexpr std::uint32_t ipv6_minimum_bytes = 1280;   // RFC 8200 §5
+    const auto is_too_narrow = [](const Link& link) {
+        return link.mtu && link.mtu->bytes() < ipv6_minimum_bytes;
+    };
+    const auto found = out_.desired.links.find(device);
+    if (family == Family::Ipv4 || found == out_.desired.links.end()) return true;
+    if (found->second.mtu) return !is_too_narrow(found->second);
+    return std::none_of(out_.desired.links.begin(), out_.desired.links.end(), [&](const auto& each) {
+        return each.second.master == device && is_too_narrow(each.second);
+    });
+}
+
 void Compiler::sysctls() {
     for (const auto& family : node_.forwarding) {
         sysctl(conf_sysctl(family.value, "all", "forwarding"), "1", family.at, here("forwarding"));
         for (const IfName& name : routing_interfaces()) {
+            if (!has_sysctls(name, family.value)) continue;
             sysctl(conf_sysctl(family.value, name.str(), "forwarding"), "1", family.at,
                    here("forwarding"));
         }
@@ -52,6 +70,7 @@ void Compiler::sysctls() {
 void Compiler::accept_ra(Span at) {
     if (!node_.underlay.accept_ra.value) return;
     if (out_.uplink_move) {
+        if (!has_sysctls(out_.uplink_move->bridge, Family::Ipv6)) return;
         sysctl(conf_sysctl(Family::Ipv6, out_.uplink_move->bridge.str(), "accept_ra"), "2", at,
                here("underlay.in_bridge"));
         return;
@@ -65,6 +84,7 @@ void Compiler::accept_ra(Span at) {
         }
     }
     for (const IfName& name : hears) {
+        if (!has_sysctls(name, Family::Ipv6)) continue;
         sysctl(conf_sysctl(Family::Ipv6, name.str(), "accept_ra"), "2", at,
                here("underlay.accept_ra"));
     }

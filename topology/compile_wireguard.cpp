@@ -59,20 +59,22 @@ void Compiler::spoke_wireguard() {
 }
 
 /// Beside a routed link the tunnel's device must not bring the network inside WireGuard a second
-/// time: the kernel would take one of the two for both. It keeps the way to the hub only.
+/// time: the kernel would take one of the two for both, and the hub takes from the tunnel's peer
+/// nothing but the tunnel. An IPv4 tunnel is bound to its device (gretap()) and needs no route at all:
+/// Linux takes any destination for a neighbour on the device that was asked for (net/ipv4/route.c,
+/// ip_route_output_key_hash_rcu). To IPv6 the device is a mere preference where the source is given
+/// (net/ipv6/route.c, ip6_route_output_flags_noref), so there the tunnel keeps a route to the hub.
 void Compiler::spoke_tunnel(const End& end, const IfName& device) {
     const std::string path = link_path(node_, end.link) + ".address";
     const Span at = end.link.addresses.empty() ? end.link.at : end.link.addresses.front().at;
     const LinkSpec* routed = routed_link(node_);
     const bool alone = routed == nullptr || routed == &end.link;
+    const auto ends = alone ? std::nullopt : tunnel_ends(topology_, end.spoke, end.link);
     for (const IpPrefix& prefix : spoke_tunnel_addresses(topology_, node_, end.link)) {
         address(device, {alone ? prefix : IpPrefix::host(prefix.address()), at}, path);
-        for (const IpPrefix& hub : hub_tunnel_addresses(topology_)) {
-            if (alone || hub.family() != prefix.family()) continue;
-            route({.destination = IpPrefix::host(hub.address()), .gateway = {}, .device = device},
-                  at, path);
-        }
     }
+    if (!ends || ends->hub.family() != Family::Ipv6) return;
+    route({.destination = IpPrefix::host(ends->hub), .gateway = {}, .device = device}, at, path);
 }
 
 void Compiler::wireguard_device(const IfName& name, WireguardDevice device,
@@ -91,10 +93,11 @@ WireguardPeer Compiler::peer_at_hub(const End& end) {
     if (end.link.type.value == LinkType::Wireguard) {
         for (const auto& lan : routed_lans(topology_, end.spoke))
             peer.allowed_ips.insert(lan.value);
-        return peer;
     }
     // A routed spoke that calls it by its address in the Ethernet is answered through WireGuard,
-    // since that is where the caller's address lies.
+    // since that is where the caller's address lies: by the routed link of a spoke that has both.
+    const LinkSpec* routed = routed_link(end.spoke);
+    if (routed != nullptr && routed != &end.link) return peer;
     const auto& own = end.spoke.bridge ? end.spoke.bridge->addresses : end.spoke.addresses;
     for (const auto& prefix : own) {
         if (!calls_routed_spokes(end.spoke, prefix.value.family())) continue;
@@ -103,7 +106,7 @@ WireguardPeer Compiler::peer_at_hub(const End& end) {
     return peer;
 }
 
-/// Whether a spoke with an Ethernet link in WireGuard meets others there: routed spokes, if the hub
+/// Whether a spoke of the Ethernet meets others inside WireGuard: routed spokes, if the hub
 /// forwards. They expect to call each other by their addresses inside WireGuard, so the hub may
 /// speak to it for that whole network. What it may say to the hub stays its own: peer_at_hub().
 bool Compiler::calls_routed_spokes(const Node& spoke, Family family) const {
@@ -130,8 +133,9 @@ WireguardPeer Compiler::hub_at_spoke(const End& end) {
     for (const auto& prefix : end.link.allowed_ips) peer.allowed_ips.insert(prefix.value.network());
     if (!end.link.allowed_ips.empty()) return peer;
     for (const IpPrefix& prefix : hub_tunnel_addresses(topology_)) {
-        const bool speaks_for_all = end.link.type.value == LinkType::Wireguard ||
-                                    calls_routed_spokes(node_, prefix.family());
+        const bool is_routed = end.link.type.value == LinkType::Wireguard;
+        const bool speaks_for_all = is_routed || (routed_link(node_) == nullptr &&
+                                                  calls_routed_spokes(node_, prefix.family()));
         peer.allowed_ips.insert(speaks_for_all ? prefix.network()
                                                : IpPrefix::host(prefix.address()));
     }

@@ -75,6 +75,7 @@ class Compiler {
     // compile_system.cpp
     void sysctl(std::string key, std::string value, Span at, std::string path);
     [[nodiscard]] std::set<IfName> routing_interfaces() const;
+    [[nodiscard]] bool has_sysctls(const IfName& device, Family family) const;
     void sysctls();
     void accept_ra(Span at);
     void modules();

@@ -21,6 +21,34 @@ constexpr int priority_source_nat = 100;
 constexpr int priority_mangle = -150;
 constexpr int priority_guard = -300;  // before br_netfilter's own work at 0 and any bridge nat
 
+/// What masquerade must leave as it is: packets of the tunnels themselves, whose far end knows this
+/// node by the address that they leave from. Where that is not the interface's first one, masquerade
+/// would put the first in its place (Linux net/netfilter/nf_nat_masquerade.c), and nobody would know
+/// whose they are.
+std::vector<IpAddress> own_outer_addresses(const Node& node) {
+    std::vector<IpAddress> out;
+    const auto keep = [&out](const IpAddress& address) {
+        if (address.family() == Family::Ipv4) out.push_back(address);
+    };
+    for (const auto& address : node.underlay.addresses) keep(address.value);
+    for (const LinkSpec& link : node.links) {
+        if (link.local) keep(link.local->value);
+    }
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+}
+
+/// Sources that the file states are taken at its word.
+rule::Masquerade masquerade_rule(const Node& node) {
+    rule::Masquerade masquerade{node.masquerade->out.value, {}, {}};
+    for (const auto& source : node.masquerade->sources)
+        masquerade.sources.push_back(source.value.network());
+    std::sort(masquerade.sources.begin(), masquerade.sources.end());
+    if (masquerade.sources.empty()) masquerade.except = own_outer_addresses(node);
+    return masquerade;
+}
+
 FirewallTable inet_table(const Node& node) {
     FirewallTable table{.family = TableFamily::Inet};
     if (node.mss_clamp.value) {
@@ -29,14 +57,9 @@ FirewallTable inet_table(const Node& node) {
             {"clamp", "filter", "postrouting", priority_mangle, true, {rule::ClampMssToRoute{}}});
     }
     if (node.masquerade) {
-        rule::Masquerade masquerade{node.masquerade->out.value, {}};
-        for (const auto& source : node.masquerade->sources) {
-            masquerade.sources.push_back(source.value.network());
-        }
-        std::sort(masquerade.sources.begin(), masquerade.sources.end());
         // Not "masquerade": a keyword, which nft (1.0.6) prints in a listing but cannot read back.
         table.chains.push_back(
-            {"source_nat", "nat", "postrouting", priority_source_nat, true, {masquerade}});
+            {"source_nat", "nat", "postrouting", priority_source_nat, true, {masquerade_rule(node)}});
     }
     return table;
 }

@@ -12,15 +12,27 @@ namespace {
 /// The cause of a change that is no sysctl: the device is a port of our bridge.
 constexpr const char* as_port = "master";
 
+/// No Ethernet tunnel and no TAP receives checksums that are verified already: "rx" is off and fixed
+/// (Linux net/ipv4/ip_gre.c, GRE_FEATURES; net/ipv6/ip6_gre.c, GRE6_FEATURES; drivers/net/tun.c,
+/// tun_net_init: no NETIF_F_RXCSUM). What they have else, a new one has on.
+bool is_on_when_new(const std::string& feature) { return feature != "rx"; }
+
 }  // namespace
+
+/// The link's features were listed. A group that is missing from them is in part on, in part off: a
+/// hand has switched one of its features.
+bool Planner::is_read(const IfName& link) const {
+    return std::ranges::any_of(found_.offloads,
+                               [&](const auto& each) { return each.first.link == link; });
+}
 
 void Planner::offloads() {
     auto& formers = plan_.ledger_after.offloads;
     for (const auto& [key, value] : desired_.offloads) {
         const auto found = found_.offloads.find(key);
-        const bool known = survives(key.link) && found != found_.offloads.end();
-        const bool now =
-            known ? found->second : true;  // a new gretap requests every offload it has
+        const bool known = survives(key.link) && is_read(key.link);
+        bool now = is_on_when_new(key.feature);
+        if (known) now = found != found_.offloads.end() ? found->second : !value;
         if (now == value) continue;
         add(Phase::Attributes, SetOffload{key, now, value}, known ? Action::Change : Action::Add,
             Impact::Live);
@@ -33,6 +45,8 @@ void Planner::offloads() {
         const auto found = found_.offloads.find(key);
         if (!survives(key.link) || found == found_.offloads.end() || found->second != former.ours)
             continue;
+        // Earlier versions noted a true "rx", which never was.
+        if (key.feature == "rx" && former.before) continue;
         const Phase phase = former.cause.empty() ? Phase::Attributes : Phase::RestoreSysctls;
         add(phase, SetOffload{key, former.ours, former.before}, Action::Change, Impact::Live,
             "former value");

@@ -74,6 +74,7 @@ class Planner {
     void lro_goes(const IfName& link, const std::string& cause);
     void lro_goes_with_forwarding(const std::string& key, const std::string& interface);
     void lro_goes_with_bridge(const IfName& port);
+    [[nodiscard]] bool is_read(const IfName& link) const;
     [[nodiscard]] bool still_causes(const std::string& cause, const IfName& link) const;
 
     // plan.cpp

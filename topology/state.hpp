@@ -77,6 +77,9 @@ struct GretapAttributes {
     std::uint32_t flow_label = 0;              ///< IPv6 only
     GreEncap encap;
     std::uint32_t fwmark = 0;                  ///< of the outer packet; never wanted, only found
+    bool copies_dscp = false;                  ///< IPv6, `dscp inherit`; never wanted, only found
+    bool inherits_fwmark = false;              ///< IPv6, `fwmark inherit`; never wanted, only found
+    bool allows_local_remote = false;          ///< IPv6, `allow-localremote`; never wanted, only found
     bool collect_metadata = false;             ///< `external`; never wanted, only found
     friend bool operator==(const GretapAttributes&, const GretapAttributes&) = default;
 };
@@ -208,17 +211,19 @@ enum class TableFamily : std::uint8_t { Inet, Bridge };
 [[nodiscard]] std::string_view text(TableFamily family);   ///< "inet", "bridge"
 
 namespace rule {
-/// oifname OUT meta nfproto ipv4 [ip saddr SOURCE] masquerade
+/// oifname OUT ip saddr SOURCE masquerade
+/// oifname OUT meta nfproto ipv4 [ip saddr != EXCEPT]… masquerade
 struct Masquerade {
     IfName out;
-    std::vector<IpPrefix> sources;    ///< sorted; empty: everything that leaves there
+    std::vector<IpPrefix> sources;          ///< sorted; empty: everything that leaves there
+    std::vector<IpAddress> except = {};     ///< sorted; without sources alone: what keeps its address
     friend bool operator==(const Masquerade&, const Masquerade&) = default;
 };
 /// tcp flags syn / syn,rst   tcp option maxseg size set rt mtu      (both families, as iptables' TCPMSS)
 struct ClampMssToRoute {
     friend bool operator==(const ClampMssToRoute&, const ClampMssToRoute&) = default;
 };
-/// {iifname|oifname} PORT ether type {ip|ip6} tcp flags syn / syn,rst   tcp option maxseg size set MSS
+/// {iifname|oifname} PORT meta protocol {ip|ip6} tcp flags syn / syn,rst   tcp option maxseg size set MSS
 struct ClampMssToConstant {
     enum class Direction { In, Out };
     IfName port;
@@ -227,12 +232,12 @@ struct ClampMssToConstant {
     std::uint16_t mss = 0;
     friend bool operator==(const ClampMssToConstant&, const ClampMssToConstant&) = default;
 };
-/// iifname PORT ether type ip udp dport {67, 68} counter drop
+/// iifname PORT meta protocol ip udp dport {67, 68} counter drop
 struct DropDhcp {
     IfName port;
     friend bool operator==(const DropDhcp&, const DropDhcp&) = default;
 };
-/// iifname PORT ether type ip6 icmpv6 type nd-router-advert counter drop
+/// iifname PORT meta protocol ip6 icmpv6 type nd-router-advert counter drop
 struct DropRouterAdvertisement {
     IfName port;
     friend bool operator==(const DropRouterAdvertisement&, const DropRouterAdvertisement&) = default;

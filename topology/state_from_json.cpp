@@ -45,6 +45,10 @@ void read(const At& at, GretapAttributes& out) {
     object.required("encap_csum", out.encap.checksum);
     object.required("encap_csum6", out.encap.checksum6);
     object.required("encap_remcsum", out.encap.remote_checksum);
+    // Absent from what was written before we looked for them.
+    object.if_there("dscp_inherit", out.copies_dscp);
+    object.if_there("fwmark_inherit", out.inherits_fwmark);
+    object.if_there("allow_localremote", out.allows_local_remote);
     object.required("external", out.collect_metadata);
     object.finish();
 }
@@ -177,6 +181,8 @@ void read(const At& at, FirewallRule& out) {
         rule::Masquerade& rule = out.emplace<rule::Masquerade>();
         object.required("out", rule.out);
         object.list("sources", [&](const At& item) { read(item, rule.sources.emplace_back()); });
+        if (object.has("except"))   // left out where there are none
+            object.list("except", [&](const At& item) { read(item, rule.except.emplace_back()); });
     } else if (type == "clamp_mss_to_route") {
         out.emplace<rule::ClampMssToRoute>();
     } else if (type == "clamp_mss_to_constant") {

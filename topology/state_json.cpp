@@ -63,6 +63,9 @@ Json gretap_json(const GretapAttributes& gretap) {
                 {"encap_csum", encap.checksum},
                 {"encap_csum6", encap.checksum6},
                 {"encap_remcsum", encap.remote_checksum},
+                {"dscp_inherit", gretap.copies_dscp},
+                {"fwmark_inherit", gretap.inherits_fwmark},
+                {"allow_localremote", gretap.allows_local_remote},
                 {"external", gretap.collect_metadata}};
 }
 
@@ -177,7 +180,9 @@ Json rule_json(const FirewallRule& any) {
             [&](const rule::Masquerade& r) {
                 Json sources = Json::array();
                 for (const IpPrefix& source : r.sources) sources.push_back(text(source));
-                return Json{{"type", "masquerade"}, {"out", port(r.out)}, {"sources", sources}};
+                Json out{{"type", "masquerade"}, {"out", port(r.out)}, {"sources", sources}};
+                for (const IpAddress& address : r.except) out["except"].push_back(text(address));
+                return out;
             },
             [](const rule::ClampMssToRoute&) {
                 return Json{{"type", "clamp_mss_to_route"}};

@@ -362,12 +362,23 @@ void check_shared_ports(const Topology& topology, Findings& findings) {
     });
 }
 
+/// Linux has no tunnel that receives checksums verified already (net/ipv4/ip_gre.c, GRE_FEATURES).
+void check_offload(const Offload& offload, const std::string& path, Findings& findings) {
+    const auto rx = offload.features.find("rx");
+    if (rx == offload.features.end() || !rx->second.value) return;
+    findings.error(rx->second.at, path + ".rx", "no Ethernet tunnel has \"rx\": it is off and fixed",
+                   "leave it out");
+}
+
 }  // namespace
 
 void validate_links(const Topology& topology, Findings& findings) {
     LinkRules rules{topology, findings};
-    for_each_link(topology,
-                  [&](const Node& spoke, const LinkSpec& link) { rules.check(spoke, link); });
+    for_each_link(topology, [&](const Node& spoke, const LinkSpec& link) {
+        rules.check(spoke, link);
+        check_offload(link.offload, link_path(spoke, link) + ".offload", findings);
+        check_offload(link.hub_offload, link_path(spoke, link) + ".hub_offload", findings);
+    });
     warn_of_open_gue(topology, findings);
     check_shared_ports(topology, findings);
     const auto& device = topology.hub.wireguard;

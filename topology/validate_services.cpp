@@ -60,6 +60,25 @@ void check_spoke_addresses(const Node& spoke, Findings& findings) {
     }
 }
 
+/// Of a borrowed bridge we keep addresses and ports; how it works is its owner's affair.
+void check_existing_bridge(const Node& node, Findings& findings) {
+    if (!node.bridge || !node.bridge->existing.value) return;
+    const BridgeSpec& bridge = *node.bridge;
+    const auto refuse = [&](bool is_stated, const Span& at, const char* key) {
+        if (!is_stated) return;
+        findings.error(at, fmt::format("{}.bridge.{}", node_path(node), key),
+                       fmt::format("the bridge exists already ({}); whoever made it decides about "
+                                   "this",
+                                   findings.place(bridge.existing.at)));
+    };
+    const auto stands = [&](const Span& at) { return at != Span{} && at != bridge.at; };
+    using Mode = Setting<MacAddress>::Mode;
+    refuse(bridge.mac.mode != Mode::Derived, bridge.mac.at, "mac");
+    refuse(stands(bridge.multicast_snooping.at), bridge.multicast_snooping.at,
+           "multicast_snooping");
+    refuse(stands(bridge.stp.at), bridge.stp.at, "stp");
+}
+
 void check_uplink_in_bridge(const Node& hub, Findings& findings) {
     if (!hub.underlay.in_bridge.value) return;
     const Span& at = hub.underlay.in_bridge.at;
@@ -115,6 +134,8 @@ void check_port_count(const Topology& topology, Findings& findings) {
 void validate_bridges(const Topology& topology, Findings& findings) {
     const Node& hub = topology.hub;
     check_uplink_in_bridge(hub, findings);
+    check_existing_bridge(hub, findings);
+    for (const Node& spoke : topology.spokes) check_existing_bridge(spoke, findings);
     check_port_count(topology, findings);
     const bool any_gretap = std::any_of(topology.spokes.begin(), topology.spokes.end(), has_gretap);
     if (hub.bridge && !any_gretap && !topology.spokes.empty()) {
@@ -276,6 +297,14 @@ void check_masquerade(const Node& node, Findings& findings) {
             findings.error(source.at, element,
                            fmt::format("{} has bits behind its prefix length", text(source.value)),
                            fmt::format("the network is {}", text(source.value.network())));
+        }
+        for (std::size_t earlier = 0; earlier < i; ++earlier) {
+            const auto& other = node.masquerade->sources[earlier];
+            if (other.value.network() != source.value.network()) continue;
+            findings.error(source.at, element,
+                           fmt::format("{} is there already ({})", text(source.value),
+                                       findings.place(other.at)));
+            break;
         }
     }
     if (forwards(node, Family::Ipv4)) return;

@@ -130,7 +130,9 @@ class Walk {
                 std::any_of(rule.sources.begin(), rule.sources.end(), [&](const IpPrefix& source) {
                     return source.contains(*packet.source);
                 });
-            if (rule.out != route.device || !is_meant) continue;
+            const bool is_left_alone = std::ranges::find(rule.except, *packet.source) !=
+                                       rule.except.end();
+            if (rule.out != route.device || !is_meant || is_left_alone) continue;
             for (const WorldAddress& each : host.addresses) {
                 if (each.target.interface != rule.out || each.address.family() != Family::Ipv4)
                     continue;

@@ -157,9 +157,13 @@ class WorldBuilder {
     /// net/ipv6/ip6_tunnel.c, ip6_tnl_xmit).
     [[nodiscard]] std::optional<Mtu> left_by_underlay(const LabEnd& end) const {
         const GretapAttributes& gretap = *link_of(end).gretap;
-        const WorldRoute* route = world_.hosts.at(end.host).best_route(gretap.remote);
-        if (route == nullptr) return std::nullopt;
-        const std::uint32_t beneath = world_.mtu_of({end.host, route->device}).bytes();
+        IfName device = gretap.device;
+        if (device.empty()) {
+            const WorldRoute* route = world_.hosts.at(end.host).best_route(gretap.remote);
+            if (route == nullptr) return std::nullopt;
+            device = route->device;
+        }
+        const std::uint32_t beneath = world_.mtu_of({end.host, device}).bytes();
         return Mtu{beneath - overhead_bytes(gretap)};
     }
 

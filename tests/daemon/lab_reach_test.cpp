@@ -160,6 +160,25 @@ TEST_SUITE("lab reach") {
               "no: no way back: internet has no route to 10.20.0.100");
     }
 
+    TEST_CASE("a spoke with an Ethernet and a routed link answers the hub, and so does its LAN") {
+        for (const std::string& ethernet :
+             {R"({ "type": "gretap-wireguard", )" + second_key + " }",
+              std::string{R"({ "type": "gretap-gue", "local": "192.0.2.65" })"}}) {
+            CAPTURE(ethernet);
+            const Scene both = scene(R"({ "version": 1, "network": "l3", "hub": { "name": "hub",
+                "underlay": { "addresses": ["203.0.113.1"] }, "forwarding": ["ipv4"],
+                "bridge": { "addresses": ["10.50.0.1/16"] }, "gue": {},
+                "wireguard": { "address": "10.9.0.1/24", "private_key_file": "k", )" + hub_key +
+                                     R"( } },
+                "spokes": { "south": { "addresses": ["10.50.8.1/16"], "lan": "192.168.3.0/24",
+                  "forwarding": ["ipv4"], "links": { "ethernet": )" + ethernet + R"(,
+                    "routed": { "type": "wireguard", )" + first_key + " } } } } }");
+            CHECK(both.says("hub -> south.lan ipv4") == "192.168.3.100 mtu 1440");
+            CHECK(both.says("hub -> south ipv4").rfind("10.", 0) == 0);
+            CHECK(both.says("south.lan -> hub ipv4").rfind("10.", 0) == 0);
+        }
+    }
+
     TEST_CASE("a masquerading site reaches out under its router's address") {
         const Scene corp = scene(routed(R"(, "masquerade": { "out": "wg0" })"));
 

@@ -238,7 +238,7 @@ def inside_wireguard(s, world):
                    hub.run("wg", "show", "wg-hub", "allowed-ips").out.splitlines())
     s.equal({name: set(allowed[world.public[name]].split()) for name in ("west", "east", "south")},
             {"west": {"10.9.0.7/32", "10.50.7.1/32"}, "east": {"10.9.0.2/32", "192.168.1.0/24"},
-             "south": {"10.9.0.8/32", "192.168.3.0/24"}}, "whom the hub believes to be what")
+             "south": {"10.9.0.8/32", "10.50.8.1/32", "192.168.3.0/24"}}, "whom the hub believes to be what")
 
     dropped = int(hub.run("cat", "/sys/class/net/wg-hub/statistics/rx_frame_errors").out)
     east.ip("address", "add", "10.9.0.7/32", "dev", "wg-l3")
@@ -252,6 +252,33 @@ def inside_wireguard(s, world):
     s.equal(sources, {"10.9.0.2"}, "the sources that the hub sees of the east")
     now = int(hub.run("cat", "/sys/class/net/wg-hub/statistics/rx_frame_errors").out)
     s.equal(now - dropped, 2, "packets that the hub dropped, since the east is not the west,")
+
+
+@story("a spoke with an Ethernet and a routed link, both in WireGuard, is reached at every address")
+def _(s):
+    world = World(s, bridge={"name": "br-hub", "addresses": ["10.50.0.1/16"]})
+    east = world.routed_spoke("east", 2)
+    south = world.online("south")
+    behind = world.lan_host("south")
+    world.content["spokes"]["south"] = {
+        "underlay": {"interface": "eth0"}, "addresses": ["10.50.8.1/16"],
+        "lan": "192.168.3.0/24", "forwarding": ["ipv4"], "links": {
+            "ethernet": {"type": "gretap-wireguard", "address": "10.9.0.7/24",
+                         **world.key("ethernet")},
+            "routed": {"type": "wireguard", "interface": "wg-l3", "address": "10.9.0.8/24",
+                       **world.key("routed")}}}
+    world.apply()
+    hub, node_of_east = world.nodes["hub"], world.nodes["east"]
+    for one, target, source in (
+            (hub, "10.50.8.1", None), (hub, "10.9.0.8", None), (hub, address(behind), None),
+            (hub, address(behind), "10.50.0.1"), (south, "10.9.0.1", None), (south, "10.9.0.1", "10.9.0.8"),
+            (behind, "10.9.0.1", None), (behind, "10.50.0.1", None), (behind, address(east), None),
+            (east, address(behind), None), (node_of_east, "10.50.8.1", None), (east, "10.50.8.1", None)):
+        words = ["-I", source] if source else []
+        wait_until(lambda: one.run("ping", "-n", "-c", "1", "-W", "2", *words, target, code=None).code == 0,
+                   f"{one.name} {' '.join(words)} pings {target}", 20)
+    tcp_each_way(hub, south, "10.50.8.1", 1)   # by the Ethernet tunnel, bound to its own device
+    world.settled()
 
 
 @story("a mixed network: bridged and routed spokes reach each other, one spoke has a link of each")

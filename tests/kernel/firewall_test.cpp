@@ -152,6 +152,10 @@ TEST_CASE("every kind of rule reads back as it was written") {
     Firewall firewall;
     std::vector<FirewallTable> tables{
         inet({rule::Masquerade{port("eth0"), {}}}),
+        inet({rule::Masquerade{port("eth0"), {}, {*IpAddress::parse("203.0.113.2")}}}),
+        inet({rule::Masquerade{port("eth0"), {},
+                               {*IpAddress::parse("203.0.113.2"),
+                                *IpAddress::parse("203.0.113.3")}}}),
         inet({rule::Masquerade{port("eth0"), {prefix("192.168.0.0/16")}}}),
         inet({rule::Masquerade{port("eth0"), {prefix("192.168.1.7/32")}}}),
         inet({rule::Masquerade{port("eth0"), {prefix("0.0.0.0/0")}}}),

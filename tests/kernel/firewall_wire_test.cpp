@@ -337,6 +337,45 @@ TEST_CASE("guards drop DHCP and router advertisements of one port, and nothing e
     }
 }
 
+TEST_CASE("masquerade leaves the address alone that a tunnel leaves from") {
+    const NetworkNamespace node, far;
+    node.run("ip link add eth0 type veth peer name eth0 netns " + far.path());
+    node.run("ip addr add 10.9.0.1/24 dev eth0");   // the first: what masquerade puts in
+    node.run("ip addr add 10.9.0.3/24 dev eth0");
+    node.run("ip addr add 192.168.7.1/24 dev lo");
+    node.run("ip link set eth0 up");
+    node.run("ip link set lo up");
+    far.run("ip addr add 10.9.0.2/24 dev eth0");
+    far.run("ip link set eth0 up");
+    std::optional<Firewall> firewall;
+    {
+        const Inside inside{node};
+        firewall.emplace();
+    }
+    const auto arrives_from = [&](const char* source) {
+        const Capture wire{far};
+        node.run("ping -n -c 1 -W 2 -I " + std::string{source} + " 10.9.0.2");
+        std::array<char, INET_ADDRSTRLEN> text{};
+        wire.wait_for([&](const std::uint8_t* packet) {
+            if (packet[0] >> 4 != 4 || packet[9] != IPPROTO_ICMP) return false;
+            return ::inet_ntop(AF_INET, packet + 12, text.data(), text.size()) != nullptr;
+        });
+        return std::string{text.data()};
+    };
+    const auto table = [](std::vector<IpAddress> except) {
+        return FirewallTable{TableFamily::Inet, "overlay_home", "overlay:home",
+                             {{"source_nat", "nat", "postrouting", 100, true,
+                               {rule::Masquerade{*IfName::parse("eth0"), {}, std::move(except)}}}},
+                             {}};
+    };
+    REQUIRE(firewall->replace(std::nullopt, table({})));
+    CHECK(arrives_from("10.9.0.3") == "10.9.0.1");
+
+    REQUIRE(firewall->replace(table({}), table({*IpAddress::parse("10.9.0.3")})));
+    CHECK(arrives_from("10.9.0.3") == "10.9.0.3");
+    CHECK(arrives_from("192.168.7.1") == "10.9.0.1");
+}
+
 TEST_CASE("the route's MTU clamps what the node itself opens and what it routes") {
     const NetworkNamespace node, far;
     node.run("ip link add eth0 type veth peer name eth0 netns " + far.path());

@@ -155,6 +155,26 @@ TEST_CASE("what an IPv6 tunnel inherits from the inner packet survives reading a
     CHECK(decode_gretap(attributes, Family::Ipv6) == tunnel);
 }
 
+TEST_CASE("what a hand has switched on at an IPv6 tunnel is read, and sent when it is to come back") {
+    struct Row {
+        bool GretapAttributes::*member;
+        std::uint32_t flag;   // linux/ip6_tunnel.h
+    };
+    for (const Row& row : {Row{&GretapAttributes::copies_dscp, 0x10},
+                           Row{&GretapAttributes::inherits_fwmark, 0x20},
+                           Row{&GretapAttributes::allows_local_remote, 0x40}}) {
+        CAPTURE(row.flag);
+        GretapAttributes tunnel{.local = ip("2001:db8::1"), .remote = ip("2001:db8::2")};
+        tunnel.*row.member = true;
+        Message message{1, 0};
+        put_gretap(message, tunnel, 0);
+        const auto attributes = Attributes::of(std::as_const(message).header(), 0);
+
+        CHECK(attributes.u32(IFLA_GRE_FLAGS) == (0x1U | row.flag));   // and IGN_ENCAP_LIMIT
+        CHECK(decode_gretap(attributes, Family::Ipv6) == tunnel);
+    }
+}
+
 TEST_CASE("allowed IPs that fit into one message make one, with the flag that replaces") {
     const Secrets none;
     const auto messages = peer_messages(
@@ -283,6 +303,33 @@ TEST_CASE("offloads report what was asked for, unless the device cannot change i
                                               {{if_name("v0"), "tso"}, true},
                                               {{if_name("v0"), "rx"}, true},
                                               {{if_name("v0"), "gro"}, false}});
+}
+
+TEST_CASE("a group of offloads of which some are requested is neither on nor off") {
+    const FeatureNames names{"tx-tcp-segmentation", "tx-tcp6-segmentation",
+                             "tx-tcp-mangleid-segmentation", "rx-gro"};
+    const auto read_with = [&](std::uint32_t wanted) {
+        Message message = generic_request(20, ETHTOOL_MSG_FEATURES_GET_REPLY, 0);
+        message.nest(ETHTOOL_A_FEATURES_HEADER,
+                     [&] { message.put_c_string(ETHTOOL_A_HEADER_DEV_NAME, "v0"); });
+        const auto put_bits = [&](std::uint16_t type, std::uint32_t bits) {
+            message.nest(type, [&] {
+                message.put_u32(ETHTOOL_A_BITSET_SIZE, 4);
+                message.put_u32(ETHTOOL_A_BITSET_VALUE, bits);
+            });
+        };
+        put_bits(ETHTOOL_A_FEATURES_HW, 0b1111);
+        put_bits(ETHTOOL_A_FEATURES_WANTED, wanted);
+        return decode_offloads(generic_attributes(message), names);
+    };
+    const OffloadKey tso{if_name("v0"), "tso"};
+
+    CHECK(read_with(0b0111).at(tso));
+    CHECK(read_with(0b0011).at(tso));         // mangleid is for those who ask for it by name
+    CHECK_FALSE(read_with(0b1000).at(tso));
+    CHECK_FALSE(read_with(0b0101).contains(tso));
+    CHECK_FALSE(read_with(0b0100).contains(tso));
+    CHECK(read_with(0b1010).contains({if_name("v0"), "gro"}));
 }
 
 TEST_CASE("the path of a sysctl keeps dots of interface names and never leaves net") {

@@ -27,6 +27,7 @@ const FoundTable inet_home{"inet", "overlay_home"};
 const FoundTable bridge_home{"bridge", "overlay_home"};
 
 IfName port(std::string_view name) { return *IfName::parse(name); }
+IpAddress address(std::string_view text) { return *IpAddress::parse(text); }
 IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
 
 FirewallTable table_with(TableFamily family, FirewallRule rule) {
@@ -46,8 +47,7 @@ std::string listing_of_rule(const std::string& expr, const std::string& comment 
 
 const char* const guard_expr = R"([
   {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "gt-office"}},
-  {"match": {"op": "==", "left": {"payload": {"protocol": "ether", "field": "type"}},
-             "right": "ip"}},
+  {"match": {"op": "==", "left": {"meta": {"key": "protocol"}}, "right": "ip"}},
   {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}},
              "right": {"set": [67, 68]}}},
   {"counter": {"packets": 812, "bytes": 99123}}, {"drop": null}])";
@@ -81,6 +81,7 @@ TEST_CASE("an inet table typed by hand in nft's language reads as our rules") {
         {{"clamp", "filter", "postrouting", -150, true, {rule::ClampMssToRoute{}}},
          {"masquerade_out", "nat", "postrouting", 100, true,
           {rule::Masquerade{port("eth0"), {}},
+           rule::Masquerade{port("eth0"), {}, {address("203.0.113.2"), address("203.0.113.9")}},
            rule::Masquerade{port("eth1"), {prefix("10.0.0.0/8"), prefix("192.168.7.9/32")}}}}},
         {}};
     CHECK(*table == expected);
@@ -146,11 +147,10 @@ TEST_CASE("counts do not matter, everything else of a rule does") {
         replaced(guard_expr, "{\"drop\"", R"({"log": {"prefix": "x"}}, {"drop")")))));
 }
 
-TEST_CASE("a router advertisement guard is recognised with and without its implied ether type") {
+TEST_CASE("a router advertisement guard is recognised with and without its implied protocol") {
     const std::string with = R"([
       {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "a"}},
-      {"match": {"op": "==", "left": {"payload": {"protocol": "ether", "field": "type"}},
-                 "right": "ip6"}},
+      {"match": {"op": "==", "left": {"meta": {"key": "protocol"}}, "right": "ip6"}},
       {"match": {"op": "==", "left": {"payload": {"protocol": "icmpv6", "field": "type"}},
                  "right": "nd-router-advert"}},
       {"counter": null}, {"drop": null}])";

@@ -267,7 +267,7 @@ host = [
     nft("a rule's value", "nft replace rule OURS source_nat handle $(nft -a list chain OURS "
         "source_nat | sed -n 's/.*masquerade.*# handle //p' | head -n 1) oifname eth9 masquerade"),
     nft("a constant's value", "nft replace rule OURS clamp_in handle $(nft -a list chain OURS clamp_in | "
-        "sed -n 's/.*maxseg.*# handle //p' | head -n 1) iifname gt-site ether type ip tcp flags "
+        "sed -n 's/.*maxseg.*# handle //p' | head -n 1) iifname gt-site meta protocol ip tcp flags "
         "'&' '(syn|rst)' == syn tcp option maxseg size set 500", "bridge"),
     nft("a policy", "nft add chain OURS guard '{ policy drop; }'", "bridge"),
     nft("a chain deleted", "nft flush chain OURS clamp; nft delete chain OURS clamp"),
@@ -282,7 +282,7 @@ host = [
         "nft add chain OURS clamp '{ type filter hook postrouting priority 10; }'"),
     ("nft: rules in another order", "nft delete rule bridge overlay_drift guard handle "
      "$(nft -a list chain bridge overlay_drift guard | sed -n 's/.*gt-office.*dport.*# handle //p'); "
-     "nft add rule bridge overlay_drift guard iifname gt-office ether type ip udp dport '{ 67, 68 }' "
+     "nft add rule bridge overlay_drift guard iifname gt-office meta protocol ip udp dport '{ 67, 68 }' "
      "counter drop comment '\"overlay:drift\"'", {"nft table bridge overlay_drift": {"rules"}}),
     nft("dormant", "nft add table OURS '{ flags dormant; }'", "bridge"),
     nft("the table flushed", "nft flush table OURS", "bridge"),

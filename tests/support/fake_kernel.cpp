@@ -84,7 +84,11 @@ Result<void> FakeKernel::carry_out(const Step& step) {
                 return {};
             },
             [&](const SetOffload& s) -> Result<void> {
-                if (!state.links.contains(s.key.link)) return refuse(step, ENODEV);
+                const auto link = state.links.find(s.key.link);
+                if (link == state.links.end()) return refuse(step, ENODEV);
+                // Fixed: Linux net/ipv4/ip_gre.c, GRE_FEATURES.
+                const bool is_fixed = link->second.gretap && s.key.feature == "rx";
+                if (is_fixed && s.to) return refuse(step, EOPNOTSUPP);
                 state.offloads[s.key] = s.to;
                 return {};
             },
@@ -129,12 +133,17 @@ bool FakeKernel::tunnel_exists(const IfName& name, const GretapAttributes& tunne
 Result<void> FakeKernel::create_link(const CreateLink& s) {
     if (state.links.contains(s.link.name)) return refuse(s, EEXIST);
     if (s.link.gretap && tunnel_exists(s.link.name, *s.link.gretap)) return refuse(s, EEXIST);
+    const bool is_bound = s.link.gretap && !s.link.gretap->device.empty();
+    if (is_bound && !state.links.contains(s.link.gretap->device)) return refuse(s, ENODEV);
     Link link = s.link;
     link.up = false;
     link.master = IfName{};
     link.port.reset();
     state.links.emplace(link.name, link);
     if (is_wireguard(link.kind)) state.wireguard[link.name].listen_port = 0;
+    for (const char* feature : {"tx", "rx", "tso", "gso", "gro"}) {
+        if (link.gretap) state.offloads[{link.name, feature}] = feature != std::string_view{"rx"};
+    }
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
         for (const char* name : interface_sysctls) {
             const auto from = state.sysctls.find(conf_sysctl(family, "default", name));

@@ -183,9 +183,116 @@ TEST_CASE("beside a routed link the Ethernet link brings its WireGuard network n
     CHECK(addresses == std::vector<std::string>{
                            "10.9.0.8/32 dev wg-hub-tap", "10.9.0.9/24 dev wg-hub-tun",
                            "fd09::8/128 dev wg-hub-tap", "fd09::9/64 dev wg-hub-tun"});
-    CHECK(routes_of(s) ==
-          std::vector<std::string>{"10.50.0.0/16 dev wg-hub-tun", "10.9.0.1/32 dev wg-hub-tap",
-                                   "fd09::1/128 dev wg-hub-tap"});
+    // Nor a way to the hub: what the hub hears from the tap's peer is the tunnel and nothing else.
+    CHECK(routes_of(s) == std::vector<std::string>{"10.50.0.0/16 dev wg-hub-tun"});
+    CHECK(s.desired.links.at(IfName::from_kernel("gt-hub-tap")).gretap->device.str() ==
+          "wg-hub-tap");
+    CHECK(compile(topology, topology.hub, {})
+              .desired.links.at(IfName::from_kernel("gt-s-tap"))
+              .gretap->device.empty());
+}
+
+TEST_CASE("beside a routed link a tunnel between IPv6 addresses keeps its route to the hub") {
+    // Linux binds no IPv6 tunnel to its device strictly enough: see spoke_tunnel().
+    const Topology topology = parsed(R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},
+               "bridge":{"name":"br","addresses":["10.50.0.1/16"]},
+               "wireguard":{"address":"fd09::1/64",
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{"s":{"links":{
+          "tap":{"type":"gretap-wireguard","address":"fd09::8/64",
+                 "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="},
+          "tun":{"type":"wireguard","address":"fd09::9/64",
+                 "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}}}})");
+    CHECK(routes_of(compile(topology, *topology.find("s"), {})) ==
+          std::vector<std::string>{"fd09::1/128 dev wg-hub-tap"});
+}
+
+/// A spoke with a stated address in the Ethernet by `ethernet` and a routed link, beside a routed one.
+std::string both_links(const std::string& ethernet) {
+    return R"({"version":1,"network":"n",
+        "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},"forwarding":["ipv4"],"gue":{},
+               "bridge":{"name":"br","addresses":["10.50.0.1/16"]},
+               "wireguard":{"address":"10.9.0.1/24",
+                            "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+        "spokes":{
+          "south":{"addresses":["10.50.8.1/16"],"lan":"192.168.3.0/24","forwarding":["ipv4"],
+            "links":{"ethernet":)" + ethernet + R"(,
+                     "routed":{"type":"wireguard","address":"10.9.0.8/24",
+                       "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}},
+          "east":{"link":{"type":"wireguard","address":"10.9.0.2/24",
+                          "public_key":"BfKrwv7xLEXkIoYgBMKRF6IwhFvaRCDRh1BOUQgJAU4="}}}})";
+}
+
+TEST_CASE("what a spoke with both links answers by the routed one, the hub lets in there") {
+    using Lines = std::vector<std::string>;
+    const std::string by_wireguard = R"({"type":"gretap-wireguard","address":"10.9.0.7/24",
+                       "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="})";
+    const std::string by_gue = R"({"type":"gretap-gue","local":"192.0.2.65"})";
+    const Topology one = parsed(both_links(by_wireguard)), other = parsed(both_links(by_gue));
+
+    CHECK(allowed_ips_of(compile(one, one.hub, {})) ==
+          Lines{"10.9.0.2/32", "10.9.0.7/32", "10.9.0.8/32, 10.50.8.1/32, 192.168.3.0/24"});
+    CHECK(allowed_ips_of(compile(other, other.hub, {})) ==
+          Lines{"10.9.0.2/32", "10.9.0.8/32, 10.50.8.1/32, 192.168.3.0/24"});
+    const auto south = compile(one, *one.find("south"), {}).desired.wireguard;
+    CHECK(south.at(IfName::from_kernel("wg-hub-ethernet")).peers.begin()->second.allowed_ips ==
+          std::set{*IpPrefix::parse("10.9.0.1/32")});
+}
+
+TEST_CASE("a device too narrow for IPv6 has no IPv6 to switch on") {
+    const auto of = [](const std::string& mtu, const char* node) {
+        const Topology topology = parsed(R"({"version":1,"network":"n",
+            "hub":{"name":"hub","underlay":{"interface":"eth0","addresses":["203.0.113.1"],
+                   "mtu":)" + mtu + R"(},"forwarding":["ipv4","ipv6"],
+                   "bridge":{"name":"br-hub","addresses":["10.50.0.1/16"]},
+                   "wireguard":{"address":"10.9.0.1/24",
+                                "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+            "spokes":{"s":{"forwarding":["ipv4","ipv6"],"addresses":["10.50.8.1/16"],
+              "link":{"type":"gretap-wireguard","address":"10.9.0.8/24",
+                      "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="}}}})");
+        std::vector<std::string> out;
+        for (const auto& [key, value] : compile(topology, *topology.find(node), {}).desired.sysctls)
+            if (key.find("ipv6") != std::string::npos) out.push_back(key);
+        return out;
+    };
+    using Lines = std::vector<std::string>;
+    CHECK(of("1300", "hub") ==
+          Lines{"net.ipv6.conf.all.forwarding", "net.ipv6.conf.eth0.accept_ra",
+                "net.ipv6.conf.eth0.forwarding"});
+    CHECK(of("1300", "s") == Lines{"net.ipv6.conf.all.forwarding"});
+    CHECK(of("1500", "s") ==
+          Lines{"net.ipv6.conf.all.forwarding", "net.ipv6.conf.gt-hub.accept_ra",
+                "net.ipv6.conf.gt-hub.forwarding", "net.ipv6.conf.wg-hub.forwarding"});
+    CHECK(of("1500", "hub").size() == 5);
+}
+
+TEST_CASE("masquerade leaves the tunnels' own packets alone, unless the file names sources") {
+    const auto rule_with = [](const std::string& sources) {
+        const Topology topology = parsed(R"({"version":1,"network":"n",
+            "hub":{"name":"hub","underlay":{"interface":"eth0",
+                     "addresses":["203.0.113.2","2001:db8::2"]},
+                   "forwarding":["ipv4"],"masquerade":{"out":"eth0")" + sources + R"(},"gue":{},
+                   "bridge":{"name":"br-hub","addresses":["10.50.0.1/16"]}},
+            "spokes":{"s":{"forwarding":["ipv4"],"masquerade":{"out":"eth0"},
+              "link":{"type":"gretap-gue","local":"192.0.2.65"}}}})");
+        std::vector<FirewallRule> rules;
+        for (const Node* node : {&topology.hub, topology.find("s")}) {
+            for (const FirewallTable& table : compile(topology, *node, {}).desired.tables) {
+                for (const FirewallChain& chain : table.chains)
+                    if (chain.name == "source_nat") rules.push_back(chain.rules.front());
+            }
+        }
+        return rules;
+    };
+    const IfName eth0 = IfName::from_kernel("eth0");
+    const rule::Masquerade at_spoke{eth0, {}, {*IpAddress::parse("192.0.2.65")}};
+    CHECK(rule_with("") ==
+          std::vector<FirewallRule>{
+              rule::Masquerade{eth0, {}, {*IpAddress::parse("203.0.113.2")}}, at_spoke});
+    CHECK(rule_with(R"(,"sources":["10.50.0.0/16"])") ==
+          std::vector<FirewallRule>{
+              rule::Masquerade{eth0, {*IpPrefix::parse("10.50.0.0/16")}, {}}, at_spoke});
 }
 
 TEST_CASE("no name of a spoke or link is the mark of the hub's own bridge or device") {

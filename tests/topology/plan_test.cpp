@@ -152,6 +152,35 @@ TEST_SUITE("plan") {
         }
     }
 
+    TEST_CASE("a tunnel bound to its WireGuard device is made after it, and made again after it") {
+        const ParsedFile file = parse_topology(R"({"version":1,"network":"n",
+            "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},
+                   "bridge":{"addresses":["10.50.0.1/16"]},
+                   "wireguard":{"address":"10.9.0.1/24",
+                                "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+            "spokes":{"s":{"links":{
+              "tap":{"type":"gretap-wireguard",
+                     "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="},
+              "tun":{"type":"wireguard",
+                     "public_key":"esrl9+TwCtL2NSTgo3lFQYZFiUuGK1hqdX7DP41ZMEo="}}}}})",
+                                               "n.json");
+        REQUIRE(file.topology);
+        Story story{*file.topology, "s"};
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+
+        const KernelState before = story.kernel.state;
+        const Plan p = plan(NodeIntent{.network = "n"}, before, story.ledger);
+        for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+            CAPTURE(describe(p.steps[fail_at].step));
+            FakeKernel kernel{before};
+            kernel.fail_at = fail_at;
+            const Report report = execute(p, kernel);
+            CHECK(report.undo_failures.empty());
+            CHECK(kernel.state == before);
+        }
+    }
+
     TEST_CASE("forwarding comes after accept_ra, and the guards before the links they guard") {
         Story story{example("home.json"), "linode"};
         const Plan p = story.plan_now();

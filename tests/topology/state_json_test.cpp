@@ -87,6 +87,9 @@ class Arbitrary {
         out.encap_limit = maybe([&] { return byte(); });
         out.flow_label = number(0xfffff);
         out.encap = {encap(), port(), port(), coin(), coin(), coin()};
+        out.copies_dscp = coin();
+        out.inherits_fwmark = coin();
+        out.allows_local_remote = coin();
         out.collect_metadata = coin();
         return out;
     }
@@ -124,7 +127,7 @@ class Arbitrary {
     }
     FirewallRule rule() {
         switch (pick(6)) {
-            case 0: return rule::Masquerade{name(), {prefix(), prefix()}};
+            case 0: return rule::Masquerade{name(), {prefix(), prefix()}, {address(), address()}};
             case 1: return rule::ClampMssToRoute{};
             case 2: return rule::DropDhcp{name()};
             case 3: return rule::DropRouterAdvertisement{name()};

@@ -27,7 +27,7 @@ table inet overlay_home {
 	}
 	chain source_nat {
 		type nat hook postrouting priority 100; policy accept;
-		oifname "eth0" meta nfproto ipv4 masquerade comment "overlay:home"
+		oifname "eth0" meta nfproto ipv4 ip saddr != 1.2.3.4 masquerade comment "overlay:home"
 	}
 }
 EOF
