@@ -45,6 +45,12 @@ AddressDetails decode_details(const Attributes& attributes, std::string_view lin
     return out;
 }
 
+/// IPv6 has no choice (net/ipv6/addrconf.c derives it from the address), a loopback address neither.
+std::uint8_t scope_of(std::uint8_t found, const IpAddress& address) {
+    const bool derived = address.family() == Family::Ipv6 || address.is_loopback();
+    return derived ? std::uint8_t{RT_SCOPE_UNIVERSE} : found;
+}
+
 /// nullopt: no address, or one with any of the `unwanted` flags.
 std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& names,
                                       std::uint32_t unwanted) {
@@ -66,7 +72,7 @@ std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& 
                     .permanent = is_permanent(attributes),
                     .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0,
                     .details = decode_details(attributes, link->second.str())};
-    address.details.scope = header.ifa_scope;
+    address.details.scope = scope_of(header.ifa_scope, address.prefix.address());
     return address;
 }
 
@@ -95,6 +101,8 @@ Result<Message> request_for(Socket& route, std::uint16_t type, const Address& ad
     header.ifa_scope = address.details.scope;
     if (address.prefix.address().is_loopback()) header.ifa_scope = RT_SCOPE_HOST;
     request.put_address(IFA_LOCAL, address.prefix.address());
+    // Without it, the first one of whatever length goes (net/ipv4/devinet.c, inet_rtm_deladdr).
+    request.put_address(IFA_ADDRESS, address.details.peer.value_or(address.prefix.address()));
     return request;
 }
 
@@ -117,7 +125,6 @@ Result<void> add_address(Socket& route, const Address& address, std::string_view
     if (!request) return pass_on(request);
     request->header()->nlmsg_flags |= NLM_F_CREATE | NLM_F_EXCL;
     const AddressDetails& details = address.details;
-    request->put_address(IFA_ADDRESS, details.peer.value_or(address.prefix.address()));
     if (details.broadcast) request->put_address(IFA_BROADCAST, *details.broadcast);
     if (!details.label.empty()) request->put_c_string(IFA_LABEL, details.label);
     if (details.metric != 0) request->put_u32(IFA_RT_PRIORITY, details.metric);

@@ -2,9 +2,14 @@
 
 #include <linux/rtnetlink.h>
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 #include <sys/socket.h>
+#include <vector>
 
 namespace overlay::netlink {
 
@@ -64,7 +69,7 @@ constexpr std::array<std::pair<std::uint16_t, std::string_view>, 16> metric_name
     {RTAX_FASTOPEN_NO_COOKIE, "fastopen_no_cookie"},
 }};
 
-/// Those that are numbers: the name of a congestion control is left out.
+/// Those that are numbers; the name of a congestion control is the route's own.
 std::map<std::string, std::uint32_t> decode_metrics(const Attributes& attributes) {
     std::map<std::string, std::uint32_t> out;
     const auto nest = attributes.nest(RTA_METRICS);
@@ -75,38 +80,87 @@ std::map<std::string, std::uint32_t> decode_metrics(const Attributes& attributes
     return out;
 }
 
-void put_metrics(Message& request, const std::map<std::string, std::uint32_t>& metrics) {
-    if (metrics.empty()) return;
+std::string decode_congestion_control(const Attributes& attributes) {
+    const auto nest = attributes.nest(RTA_METRICS);
+    return std::string{nest ? nest->string(RTAX_CC_ALGO).value_or("") : ""};
+}
+
+void put_metrics(Message& request, const Route& route) {
+    if (route.metrics.empty() && route.congestion_control.empty()) return;
     request.nest(RTA_METRICS, [&] {
         for (const auto& [number, name] : metric_names) {
-            const auto value = metrics.find(std::string{name});
-            if (value != metrics.end()) request.put_u32(number, value->second);
+            const auto value = route.metrics.find(std::string{name});
+            if (value != route.metrics.end()) request.put_u32(number, value->second);
         }
+        if (!route.congestion_control.empty())
+            request.put_c_string(RTAX_CC_ALGO, route.congestion_control);
     });
 }
 
-/// RTA_GATEWAY only: an IPv4 route via an IPv6 neighbour (RTA_VIA) shows without gateway.
-void decode_hops(const Attributes& attributes, const LinkNames& names, Route base,
-                 std::set<Route>& found) {
-    const auto hops = attributes.bytes(RTA_MULTIPATH);
-    if (hops.empty()) {
-        base.gateway = attributes.address(RTA_GATEWAY);
-        base.device = name_of(names, attributes.u32(RTA_OIF).value_or(0));
-        found.insert(base);
-        return;
-    }
+/// RTA_VIA: a neighbour of the other family. struct rtvia is its family, then the address.
+std::optional<IpAddress> decode_gateway(const Attributes& attributes) {
+    const auto via = attributes.bytes(RTA_VIA);
+    if (via.size() < sizeof(rtvia)) return attributes.address(RTA_GATEWAY);
+    rtvia header{};
+    std::memcpy(&header, via.data(), sizeof header);
+    const auto address = via.subspan(sizeof header);
+    const Family family = header.rtvia_family == AF_INET ? Family::Ipv4 : Family::Ipv6;
+    if (address.size() != (family == Family::Ipv4 ? 4u : 16u)) return std::nullopt;
+    return IpAddress::from_bytes(family, address.data());
+}
+
+void put_gateway(Message& request, const IpAddress& gateway, Family of_route) {
+    if (gateway.family() == of_route) return request.put_address(RTA_GATEWAY, gateway);
+    rtvia header{};
+    header.rtvia_family = gateway.family() == Family::Ipv4 ? AF_INET : AF_INET6;
+    std::vector<std::uint8_t> bytes(sizeof header);
+    std::memcpy(bytes.data(), &header, sizeof header);
+    bytes.insert(bytes.end(), gateway.data(), gateway.data() + gateway.size_bytes());
+    request.put_bytes(RTA_VIA, bytes);
+}
+
+std::vector<NextHop> decode_hops(std::span<const std::uint8_t> bytes, const LinkNames& names) {
+    std::vector<NextHop> out;
     std::size_t offset = 0;
-    while (offset + sizeof(rtnexthop) <= hops.size()) {
+    while (offset + sizeof(rtnexthop) <= bytes.size()) {
         rtnexthop hop{};
-        std::memcpy(&hop, hops.data() + offset, sizeof hop);
-        if (hop.rtnh_len < sizeof hop || offset + hop.rtnh_len > hops.size()) return;
-        base.device = name_of(names, static_cast<std::uint32_t>(hop.rtnh_ifindex));
-        base.on_link = (hop.rtnh_flags & RTNH_F_ONLINK) != 0;
-        const auto own = hops.subspan(offset + sizeof hop, hop.rtnh_len - sizeof hop);
-        base.gateway = Attributes::inside(own).address(RTA_GATEWAY);
-        found.insert(base);
+        std::memcpy(&hop, bytes.data() + offset, sizeof hop);
+        if (hop.rtnh_len < sizeof hop || offset + hop.rtnh_len > bytes.size()) break;
+        const auto own = bytes.subspan(offset + sizeof hop, hop.rtnh_len - sizeof hop);
+        out.push_back({decode_gateway(Attributes::inside(own)),
+                       name_of(names, static_cast<std::uint32_t>(hop.rtnh_ifindex)),
+                       (hop.rtnh_flags & RTNH_F_ONLINK) != 0,
+                       static_cast<std::uint16_t>(hop.rtnh_hops + 1)});
         offset += MNL_ALIGN(hop.rtnh_len);
     }
+    return out;
+}
+
+/// What a request of ours cannot say.
+std::string decode_beyond_us(const rtmsg& header, const Attributes& attributes) {
+    if (const auto nexthop = attributes.u32(RTA_NH_ID))
+        return fmt::format("nexthop object {}", *nexthop);
+    if (attributes.has(RTA_ENCAP)) return "an encapsulation";
+    if (attributes.has(RTA_FLOW)) return "a realm";
+    if (header.rtm_src_len != 0) return "a source prefix";
+    return {};
+}
+
+bool decode_expires(const Attributes& attributes) {
+    const auto bytes = attributes.bytes(RTA_CACHEINFO);
+    rta_cacheinfo info{};
+    if (bytes.size() < sizeof info) return false;
+    std::memcpy(&info, bytes.data(), sizeof info);
+    return info.rta_expires != 0;
+}
+
+std::uint8_t usual_scope(const Route& route) {
+    if (route.destination.family() == Family::Ipv6) return RT_SCOPE_UNIVERSE;
+    if (route.type != RouteType::Unicast) return RT_SCOPE_UNIVERSE;
+    const auto ways = ways_of(route);
+    const bool on =
+        std::none_of(ways.begin(), ways.end(), [](const NextHop& way) { return way.gateway.has_value(); });
+    return on ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 }
 
 void decode_route(const nlmsghdr& message, const LinkNames& names, std::set<Route>& found) {
@@ -122,32 +176,70 @@ void decode_route(const nlmsghdr& message, const LinkNames& names, std::set<Rout
 
     const Family family = header.rtm_family == AF_INET ? Family::Ipv4 : Family::Ipv6;
     const IpAddress to = attributes.address(RTA_DST).value_or(unspecified(family));
-    const Route base{.destination = IpPrefix::of(to, header.rtm_dst_len),
-                     .table = table,
-                     .metric = attributes.u32(RTA_PRIORITY).value_or(0),
-                     .protocol = header.rtm_protocol,
-                     .type = *type,
-                     .source = attributes.address(RTA_PREFSRC),
-                     .on_link = (header.rtm_flags & RTNH_F_ONLINK) != 0,
-                     .metrics = decode_metrics(attributes)};
-    decode_hops(attributes, names, base, found);
+    Route route{.destination = IpPrefix::of(to, header.rtm_dst_len),
+                .table = table,
+                .metric = attributes.u32(RTA_PRIORITY).value_or(0),
+                .protocol = header.rtm_protocol,
+                .type = *type,
+                .source = attributes.address(RTA_PREFSRC),
+                .metrics = decode_metrics(attributes),
+                .tos = header.rtm_tos,
+                .preference = attributes.u8(RTA_PREF).value_or(0),
+                .expires = decode_expires(attributes),
+                .congestion_control = decode_congestion_control(attributes),
+                .hops = decode_hops(attributes.bytes(RTA_MULTIPATH), names),
+                .beyond_us = decode_beyond_us(header, attributes)};
+    if (route.hops.empty()) {
+        route.gateway = decode_gateway(attributes);
+        route.device = name_of(names, attributes.u32(RTA_OIF).value_or(0));
+        route.on_link = (header.rtm_flags & RTNH_F_ONLINK) != 0;
+    }
+    if (family == Family::Ipv4 && header.rtm_scope != usual_scope(route))
+        route.scope = header.rtm_scope;
+    found.insert(std::move(route));
 }
 
 std::uint8_t scope_of(const Route& route, std::uint16_t type) {
-    if (route.destination.family() == Family::Ipv6) return RT_SCOPE_UNIVERSE;
-    if (type == RTM_DELROUTE) return RT_SCOPE_NOWHERE;   // matches any (net/ipv4/fib_trie.c)
-    if (route.type != RouteType::Unicast) return RT_SCOPE_UNIVERSE;
-    return route.gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+    const bool any = type == RTM_DELROUTE && route.destination.family() == Family::Ipv4;
+    if (any) return RT_SCOPE_NOWHERE;   // matches any (net/ipv4/fib_trie.c)
+    return route.scope.value_or(usual_scope(route));
+}
+
+/// One way in the message itself, several in a list.
+Result<void> put_ways(Socket& socket, Message& request, const Route& route, std::string_view doing) {
+    if (route.type != RouteType::Unicast) return {};   // a blackhole has none
+    std::vector<std::uint8_t> list;
+    for (const NextHop& way : ways_of(route)) {
+        const auto device = find_link(socket, way.device, doing);
+        if (!device) return pass_on(device);
+        const Family family = route.destination.family();
+        if (route.hops.empty()) {
+            if (way.gateway) put_gateway(request, *way.gateway, family);
+            request.put_u32(RTA_OIF, device->index);
+            continue;
+        }
+        Message attributes{0, 0};
+        if (way.gateway) put_gateway(attributes, *way.gateway, family);
+        const auto* own = static_cast<const std::uint8_t*>(mnl_nlmsg_get_payload(attributes.header()));
+        const std::size_t own_bytes = mnl_nlmsg_get_payload_len(attributes.header());
+        rtnexthop hop{};
+        hop.rtnh_len = static_cast<unsigned short>(sizeof hop + own_bytes);
+        hop.rtnh_flags = way.on_link ? RTNH_F_ONLINK : 0;
+        hop.rtnh_hops = static_cast<unsigned char>(way.weight - 1);
+        hop.rtnh_ifindex = static_cast<int>(device->index);
+        const std::size_t at = list.size();
+        list.resize(at + sizeof hop);
+        std::memcpy(list.data() + at, &hop, sizeof hop);
+        list.insert(list.end(), own, own + own_bytes);   // aligned, as netlink's payloads are
+    }
+    if (!list.empty()) request.put_bytes(RTA_MULTIPATH, list);
+    return {};
 }
 
 Result<Message> request_for(Socket& socket, std::uint16_t type, const Route& route,
                             std::string_view doing) {
-    std::uint32_t device_index = 0;   // a blackhole has none
-    if (route.type == RouteType::Unicast) {
-        const auto device = find_link(socket, route.device, doing);
-        if (!device) return pass_on(device);
-        device_index = device->index;
-    }
+    if (type == RTM_NEWROUTE && !route.beyond_us.empty())
+        return fail(Error::Kind::Unsupported, doing, "we cannot give it " + route.beyond_us);
     const Family family = route.destination.family();
     Message request{type, 0};
     auto& header = request.fixed_header<rtmsg>();
@@ -159,15 +251,16 @@ Result<Message> request_for(Socket& socket, std::uint16_t type, const Route& rou
     header.rtm_type = number_of(route.type);
     if (route.on_link) header.rtm_flags = RTNH_F_ONLINK;
     header.rtm_scope = scope_of(route, type);
+    header.rtm_tos = route.tos;
     if (header.rtm_dst_len > 0) request.put_address(RTA_DST, route.destination.address());
     request.put_u32(RTA_TABLE, route.table);
-    if (route.gateway) request.put_address(RTA_GATEWAY, *route.gateway);
-    if (device_index != 0) request.put_u32(RTA_OIF, device_index);
+    if (auto put = put_ways(socket, request, route, doing); !put) return pass_on(put);
     if (route.source) request.put_address(RTA_PREFSRC, *route.source);
     // The kernel would read 0 as 1024 when adding, but as "any" when deleting.
     const bool defaulted = route.metric == 0 && family == Family::Ipv6;
     request.put_u32(RTA_PRIORITY, defaulted ? ipv6_default_metric : route.metric);
-    put_metrics(request, route.metrics);
+    if (route.preference != 0) request.put_u8(RTA_PREF, route.preference);
+    put_metrics(request, route);
     return request;
 }
 

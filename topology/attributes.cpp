@@ -189,12 +189,26 @@ std::string route_text(const Route& route) {
     if (route.source) out += " src " + text(*route.source);
     if (route.on_link) out += " onlink";
     for (const auto& [name, value] : route.metrics) out += fmt::format(" {} {}", name, value);
+    if (route.tos != 0) out += fmt::format(" tos {:#x}", route.tos);
+    if (route.scope) out += fmt::format(" scope {}", *route.scope);
+    if (route.preference != 0) out += fmt::format(" pref {}", route.preference);
+    if (route.expires) out += " expires";
+    if (!route.congestion_control.empty()) out += " congctl " + route.congestion_control;
+    for (const NextHop& hop : route.hops) {
+        out += hop.gateway ? fmt::format(" nexthop via {}", text(*hop.gateway)) : " nexthop";
+        out += fmt::format(" dev {} weight {}", hop.device.str(), hop.weight);
+        if (hop.on_link) out += " onlink";
+    }
+    if (!route.beyond_us.empty()) out += " with " + route.beyond_us;
     return out;
 }
 
 std::string address_text(const Address& address) {
     std::string out = address.permanent ? "permanent" : "with a lifetime";
     if (address.no_prefix_route) out += " noprefixroute";
+    if (address.details.peer) out += " peer " + text(*address.details.peer);
+    if (address.details.scope != 0) out += fmt::format(" scope {}", address.details.scope);
+    if (address.details.metric != 0) out += fmt::format(" metric {}", address.details.metric);
     return out;
 }
 

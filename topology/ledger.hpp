@@ -27,6 +27,7 @@ struct Ledger {
     std::string node;
     /// That we made, with what tells them from others should the alias be lost: kind, and MAC if stated.
     std::map<IfName, Link> links;
+    std::map<IfName, PublicKey> wireguard_keys;         ///< of those links: WireGuard has no MAC
     std::set<FouPort> fou_ports;
     std::set<FoundTable> tables;
     std::set<Address> addresses;                        ///< that we added

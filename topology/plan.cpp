@@ -27,6 +27,8 @@ bool is_marked(const Link& link, std::string_view network) {
     return link.alias && link.alias->starts_with(ownership_mark(network, ""));
 }
 
+bool is_marked_by_any(const Link& link) { return link.alias && link.alias->starts_with("overlay:"); }
+
 bool is_the_one_made(const Link& found, const Link& made) {
     return found.kind == made.kind && (!made.mac || found.mac == made.mac);
 }
@@ -75,6 +77,7 @@ Plan Planner::run() {
                      [](const PlannedStep& a, const PlannedStep& b) { return a.phase < b.phase; });
     Ledger during = plan_.ledger_after;  // while steps run, both may be true
     during.links.insert(ledger_.links.begin(), ledger_.links.end());
+    during.wireguard_keys.insert(ledger_.wireguard_keys.begin(), ledger_.wireguard_keys.end());
     during.fou_ports.insert(ledger_.fou_ports.begin(), ledger_.fou_ports.end());
     during.tables.insert(ledger_.tables.begin(), ledger_.tables.end());
     during.addresses.insert(ledger_.addresses.begin(), ledger_.addresses.end());
@@ -89,26 +92,32 @@ Plan Planner::run() {
     return std::move(plan_);
 }
 
-/// The way out that is not ours: a tunnel's hub may advertise itself, too.
-const Route* Planner::default_route(Family family, const IfName& device) const {
+/// The way out that is not ours: a tunnel's hub may advertise itself, too. A PPP line has no gateway.
+std::optional<NextHop> Planner::default_way(Family family, const IfName& device) const {
     const auto rank = [](const Route& route) {
         return std::pair{route.metric, route.protocol == protocol_ra};
     };
     const Route* best = nullptr;
+    std::optional<NextHop> out;
     for (const Route& route : found_.routes) {
         const bool is_default =
             route.destination.length() == 0 && route.destination.family() == family;
-        if (!is_default || !route.gateway || route.table != 254) continue;
-        if (!device.empty() && route.device != device) continue;
-        const Link* link = found_link(route.device);
-        if (link != nullptr && is_ours(*link)) continue;
-        if (best == nullptr || rank(route) < rank(*best)) best = &route;
+        if (!is_default || route.type != RouteType::Unicast || route.table != 254) continue;
+        if (best != nullptr && !(rank(route) < rank(*best))) continue;
+        for (const NextHop& way : ways_of(route)) {
+            const Link* link = found_link(way.device);
+            if (link == nullptr || is_ours(*link)) continue;
+            if (!device.empty() && way.device != device) continue;
+            best = &route;
+            out = way;
+            break;
+        }
     }
-    return best;
+    return out;
 }
 
-/// A pinned host's gateway comes from the file, else from a pin that we made before, else from the
-/// default route that is found.
+/// A pinned host's gateway comes from the file, else from the default route that is found, else from a
+/// pin that we made before: who moves to another network takes his old pin along.
 void Planner::resolve_pins() {
     for (const PinnedHost& pin : intent_.pinned) {
         Route route{
@@ -118,15 +127,18 @@ void Planner::resolve_pins() {
             std::find_if(ledger_.routes.begin(), ledger_.routes.end(),
                          [&](const Route& r) { return r.destination == route.destination; });
         if (!route.gateway || route.device.empty()) {
-            const Route* from = default_route(pin.host.family(), pin.device);
-            if (made != ledger_.routes.end()) from = &*made;
-            if (from == nullptr) {
+            auto way = default_way(pin.host.family(), pin.device);
+            if (!way && made != ledger_.routes.end()) way = ways_of(*made).front();
+            if (!way) {
                 refuse(AddRoute{route}, "no default route to keep the hub's underlay address on",
                        "state underlay.interface and underlay.gateways");
                 continue;
             }
-            if (!route.gateway) route.gateway = from->gateway;
-            if (route.device.empty()) route.device = from->device;
+            if (!route.gateway) {
+                route.gateway = way->gateway;
+                route.on_link = way->on_link;
+            }
+            if (route.device.empty()) route.device = way->device;
         }
         const auto same =
             [&](const Route& r) {  // an on-link or equal route of somebody else's will do
@@ -157,9 +169,15 @@ void Planner::resolve_uplink_move() {
         after.moved_addresses.insert(address);
     }
     for (const Route& route : found_.routes) {
-        const bool moves = route.device == uplink && route.protocol != protocol_kernel &&
+        const bool moves = uses(route, uplink) && route.protocol != protocol_kernel &&
                            route.protocol != route_protocol;
-        if (moves) after.moved_routes.insert(route);
+        if (!moves) continue;
+        if (route.protocol != protocol_ra && !route.beyond_us.empty()) {
+            refuse(AddRoute{moved(route, uplink, bridge)},
+                   fmt::format("it has {}, which we cannot move to the bridge", route.beyond_us),
+                   "remove the route, or keep the uplink out of the bridge");
+        }
+        after.moved_routes.insert(route);
     }
     for (const Address& address : after.moved_addresses) {
         // One made by autoconfiguration makes itself again on the bridge (same MAC, accept_ra).
@@ -169,10 +187,9 @@ void Planner::resolve_uplink_move() {
         there.details.label.clear();   // it begins with the uplink's name
         desired_.addresses.insert(std::move(there));
     }
-    for (Route route : after.moved_routes) {
+    for (const Route& route : after.moved_routes) {
         if (route.protocol == protocol_ra) continue;
-        route.device = bridge;
-        desired_.routes.insert(route);
+        desired_.routes.insert(moved(route, uplink, bridge));
     }
 }
 
@@ -204,12 +221,11 @@ void Planner::adopt_uplink_move() {
         if (address.details.label == bridge.str()) address.details.label.clear();
         after.moved_addresses.insert(std::move(address));
     }
-    for (Route route : found_.routes) {
-        if (route.device != bridge || route.protocol == protocol_kernel ||
+    for (const Route& route : found_.routes) {
+        if (!uses(route, bridge) || route.protocol == protocol_kernel ||
             route.protocol == protocol_ra || route.protocol == route_protocol)
             continue;
-        route.device = uplink;
-        after.moved_routes.insert(std::move(route));
+        after.moved_routes.insert(moved(route, bridge, uplink));
     }
 }
 
@@ -259,11 +275,36 @@ const Link* Planner::found_link(const IfName& name) const {
 bool Planner::is_ours(const Link& link) const {
     if (is_marked(link, intent_.network)) return true;
     const auto made = ledger_.links.find(link.name);
-    return made != ledger_.links.end() && is_the_one_made(link, made->second);
+    return made != ledger_.links.end() && is_remembered(link, made->second);
+}
+
+/// By the MAC that we gave it, or WireGuard by its key. A name and a kind alone say little: whoever
+/// deletes ours and makes his own uses them again.
+bool Planner::is_remembered(const Link& link, const Link& made) const {
+    const std::string alias = link.alias.value_or("");
+    if (is_marked_by_any(link) || !is_the_one_made(link, made)) return false;
+    if (made.mac) return true;
+    const auto key = ledger_.wireguard_keys.find(made.name);
+    const auto device = found_.wireguard.find(link.name);
+    if (key == ledger_.wireguard_keys.end() || device == found_.wireguard.end())
+        return alias.empty();   // a ledger of before, or a TUN while overlayd does not run
+    return key->second == device->second.public_key;
 }
 
 bool Planner::survives(const IfName& name) const {
     return found_link(name) != nullptr && !deleted_.contains(name);
+}
+
+bool Planner::survives(const Route& route) const {
+    const auto ways = ways_of(route);
+    return std::all_of(ways.begin(), ways.end(),
+                       [&](const NextHop& way) { return survives(way.device); });
+}
+
+bool Planner::is_lost(const Route& route) const {
+    const auto ways = ways_of(route);
+    return std::any_of(ways.begin(), ways.end(),
+                       [&](const NextHop& way) { return deleted_.contains(way.device); });
 }
 
 }  // namespace overlay

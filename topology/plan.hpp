@@ -86,5 +86,6 @@ struct Plan {
 
 /// Whether a link carries the mark of this network.
 [[nodiscard]] bool is_marked(const Link& link, std::string_view network);
+[[nodiscard]] bool is_marked_by_any(const Link& link);
 
 }  // namespace overlay

@@ -297,13 +297,30 @@ void Planner::remove_gone_links() {
     for (const Link& link : ours) {
         if (desired_.links.contains(link.name) || !is_ours(link)) continue;
         if (deleted_.contains(link.name)) continue;
-        dismantle(
-            link,
-            {Phase::RemoveRoutes, Phase::RemovePeers, Phase::RemoveAddresses, Phase::RemoveLinks},
-            Action::Remove);
+        const Link* master = link.master ? found_link(*link.master) : nullptr;
+        const bool master_first = master != nullptr && is_ours(*master) && is_in_the_way(*master) &&
+                                  !desired_.links.contains(master->name);
+        const bool first = master_first || is_in_the_way(link);
+        dismantle(link,
+                  first ? RemovalPhases{Phase::FreeNames, Phase::FreeNames, Phase::FreeNames,
+                                        Phase::FreeNames}
+                        : RemovalPhases{Phase::RemoveRoutes, Phase::RemovePeers,
+                                        Phase::RemoveAddresses, Phase::RemoveLinks},
+                  Action::Remove);
     }
     std::erase_if(plan_.ledger_after.links,
                   [&](const auto& entry) { return !desired_.links.contains(entry.first); });
+}
+
+/// What it holds is another's in the new file: a UDP port, or the way to a network.
+bool Planner::is_in_the_way(const Link& link) const {
+    const auto device = found_.wireguard.find(link.name);
+    if (device != found_.wireguard.end() && device->second.listen_port &&
+        port_is_wanted(*device->second.listen_port, link.name))
+        return true;
+    return std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& found) {
+        return uses(found, link.name) && is_taken_over(found);
+    });
 }
 
 /// Removes a link piece by piece, though the kernel would take everything along: so that each piece
@@ -313,9 +330,8 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
     const Impact impact = action == Action::Recreate ? Impact::Recreate : Impact::SessionLoss;
     const std::size_t first = plan_.steps.size();
     for (const Route& route : found_.routes) {
-        if (route.device != link.name || route.protocol == protocol_kernel ||
-            route.protocol == protocol_ra)
-            continue;
+        const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
+        if (!uses(route, link.name) || automatic) continue;
         add(phases.routes, RemoveRoute{route}, action, impact);
     }
     if (const auto device = found_.wireguard.find(link.name); device != found_.wireguard.end()) {

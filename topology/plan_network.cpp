@@ -22,40 +22,104 @@ std::vector<Route> narrowest_first(const std::set<Route>& routes) {
     return out;
 }
 
+/// What an IPv4 address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr).
+Route connected(const Address& address) {
+    return {.destination = address.prefix.network(),
+            .gateway = {},
+            .device = address.link,
+            .metric = address.details.metric,
+            .protocol = protocol_kernel};
+}
+
 }  // namespace
 
 void Planner::addresses() {
     Ledger& after = plan_.ledger_after;
+    std::set<Address> replaced;
+    promote_secondaries();
     for (const Address& desired : desired_.addresses) {
-        const auto same_prefix = [&](const Address& a) {
-            return a.link == desired.link && a.prefix == desired.prefix;
-        };
-        const auto found =
-            survives(desired.link)
-                ? std::find_if(found_.addresses.begin(), found_.addresses.end(), same_prefix)
-                : found_.addresses.end();
+        const Address* found = found_address(desired);
         const bool shared = neighbour([&](const Ledger& l) { return l.addresses.contains(desired); });
-        if (found == found_.addresses.end()) {
-            add(Phase::Addresses, AddAddress{desired}, Action::Add, Impact::Live);
+        if (found == nullptr) {
+            const auto holds = [&](const Address& ours) {   // see replace_address()
+                return ours.link == desired.link && is_going(ours) && leaves_early(ours) &&
+                       desired.prefix == IpPrefix::host(ours.prefix.address());
+            };
+            const bool first = std::any_of(ledger_.addresses.begin(), ledger_.addresses.end(), holds);
+            add(first ? Phase::FreeNames : Phase::Addresses, AddAddress{desired}, Action::Add,
+                Impact::Live);
             after.addresses.insert(desired);
             continue;
         }
         if (shared) after.addresses.insert(desired);
-        if (*found != desired) {
-            const bool ours =
-                after.addresses.contains(desired) || !intent_.borrowed.contains(desired.link);
-            if (!ours) continue;  // a borrowed link's own address will do as it is
+        if (*found == desired) continue;
+        const bool ours = after.addresses.contains(desired) || ledger_.addresses.contains(*found) ||
+                          !intent_.borrowed.contains(desired.link);
+        if (ours) {
+            after.addresses.insert(desired);
+            replaced.insert(*found);
             replace_address(*found, desired);
-        }
+        } else if (found->prefix != desired.prefix) {
+            refuse(AddAddress{desired},
+                   fmt::format("{} has it as {} already, and that is not ours", desired.link.str(),
+                               text(found->prefix)),
+                   "state the same length in the file, or remove the address");
+        }   // else a borrowed link's own address will do as it is
     }
+    gone_addresses(replaced);
+    moved_addresses();
+}
+
+const Address* Planner::found_address(const Address& desired) const {
+    if (!survives(desired.link)) return nullptr;
+    auto found = found_.addresses.find(desired);
+    if (found == found_.addresses.end()) {
+        found = std::find_if(found_.addresses.begin(), found_.addresses.end(),
+                             [&](const Address& a) { return is_same_address(a, desired); });
+    }
+    return found == found_.addresses.end() ? nullptr : &*found;
+}
+
+/// One of ours on a link that stays, which the file does not want any more.
+bool Planner::is_going(const Address& ours) const {
+    if (desired_.addresses.contains(ours) || !found_.addresses.contains(ours)) return false;
+    if (neighbour([&](const Ledger& l) { return l.addresses.contains(ours); })) return false;
+    return survives(ours.link);
+}
+
+/// The route to its network is in the way of one that the file wants.
+bool Planner::leaves_early(const Address& ours) const {
+    if (ours.prefix.family() != Family::Ipv4) return false;   // its route has a metric of its own: 256
+    const Route its = connected(ours);
+    return std::any_of(desired_.routes.begin(), desired_.routes.end(),
+                       [&](const Route& wanted) { return is_same_route(wanted, its); });
+}
+
+bool Planner::leaves_early(const Route& found) const {
+    if (found.protocol != protocol_kernel) return false;
+    return std::any_of(ledger_.addresses.begin(), ledger_.addresses.end(), [&](const Address& ours) {
+        return ours.link == found.device && ours.prefix.network() == found.destination &&
+               is_going(ours);
+    });
+}
+
+void Planner::gone_addresses(const std::set<Address>& replaced) {
+    Ledger& after = plan_.ledger_after;
     for (const Address& ours : ledger_.addresses) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
-        if (neighbour([&](const Ledger& l) { return l.addresses.contains(ours); })) continue;
-        if (!found_.addresses.contains(ours) || !survives(ours.link)) continue;
-        remove_address(Phase::RemoveAddresses, ours, {Action::Remove, Impact::SessionLoss, {}});
+        if (!is_going(ours) || replaced.contains(ours)) continue;
+        const Phase phase = leaves_early(ours) ? Phase::FreeNames : Phase::RemoveAddresses;
+        remove_address(phase, ours, {Action::Remove, Impact::SessionLoss, {}});
     }
-    // The uplink's addresses live on the bridge now, or come back from it.
+    for (const IfName& link : promoting_) {
+        const std::string key = conf_sysctl(Family::Ipv4, link.str(), "promote_secondaries");
+        add(Phase::RemoveAddresses, SetSysctl{key, "1", "0", {}}, Action::Change, Impact::Live);
+    }
+}
+
+/// The uplink's addresses live on the bridge now, or come back from it.
+void Planner::moved_addresses() {
     for (const Address& moved : plan_.ledger_after.moved_addresses) {
         const bool here = found_.addresses.contains(moved);
         const bool autoconf = !moved.permanent && moved.prefix.family() == Family::Ipv6;
@@ -67,7 +131,7 @@ void Planner::addresses() {
                 "back from the bridge");
         }
     }
-    if (!intent_.uplink_move) after.moved_addresses.clear();
+    if (!intent_.uplink_move) plan_.ledger_after.moved_addresses.clear();
 }
 
 /// Not by removing and adding alone: with its last IPv4 address, an interface loses every route,
@@ -87,24 +151,49 @@ void Planner::replace_address(const Address& found, const Address& desired) {
     }
 }
 
+bool Planner::is_off(const std::string& interface) const {
+    const auto found =
+        found_.sysctls.find(conf_sysctl(Family::Ipv4, interface, "promote_secondaries"));
+    return found != found_.sysctls.end() && found->second == "0";
+}
+
+namespace {
+
+bool are_siblings(const Address& a, const Address& b) {
+    return a.link == b.link && a.prefix != b.prefix && a.prefix.family() == Family::Ipv4 &&
+           b.prefix.family() == Family::Ipv4 && a.prefix.network() == b.prefix.network();
+}
+
+}  // namespace
+
+/// An address in the place of another of its subnet comes before that one goes. The kernel would remove
+/// it along, and on the way back the other way round: so from before the first until after the second,
+/// it is told to promote (see remove_address).
+void Planner::promote_secondaries() {
+    for (const Address& ours : ledger_.addresses) {
+        if (!is_going(ours)) continue;
+        const bool has_heir = std::any_of(
+            desired_.addresses.begin(), desired_.addresses.end(), [&](const Address& desired) {
+                return are_siblings(ours, desired) && !found_.addresses.contains(desired);
+            });
+        const bool needed = has_heir && is_off("all") && is_off(ours.link.str());
+        if (!needed || !promoting_.insert(ours.link).second) continue;
+        const std::string key = conf_sysctl(Family::Ipv4, ours.link.str(), "promote_secondaries");
+        add(Phase::Masters, SetSysctl{key, "0", "1", {}}, Action::Change, Impact::Live,
+            "for the addresses that stay");
+    }
+}
+
 /// The kernel removes the other addresses of a subnet along with the first one, unless it is told to
 /// promote them (Linux net/ipv4/devinet.c, __inet_del_ifa).
 void Planner::remove_address(Phase phase, const Address& address, const StepTraits& traits) {
-    const auto key = [](std::string_view interface) {
-        return conf_sysctl(Family::Ipv4, interface, "promote_secondaries");
-    };
-    const auto is_off = [&](std::string_view interface) {
-        const auto found = found_.sysctls.find(key(interface));
-        return found != found_.sysctls.end() && found->second == "0";
-    };
     const bool has_siblings =
-        address.prefix.family() == Family::Ipv4 &&
-        std::any_of(found_.addresses.begin(), found_.addresses.end(), [&](const Address& a) {
-            return a.link == address.link && a.prefix != address.prefix &&
-                   a.prefix.network() == address.prefix.network();
-        });
-    const bool promote = has_siblings && is_off("all") && is_off(address.link.str());
-    const std::string setting = key(address.link.str());
+        std::any_of(found_.addresses.begin(), found_.addresses.end(),
+                    [&](const Address& other) { return are_siblings(address, other); });
+    const bool told = promoting_.contains(address.link) && phase >= Phase::Masters;
+    const bool promote = has_siblings && !told && is_off("all") && is_off(address.link.str());
+    const std::string setting =
+        conf_sysctl(Family::Ipv4, address.link.str(), "promote_secondaries");
     const std::size_t first = plan_.steps.size();
     const auto& [action, impact, why] = traits;
     if (promote) add(phase, SetSysctl{setting, "0", "1", {}}, action, impact, why);
@@ -117,66 +206,107 @@ void Planner::remove_address(Phase phase, const Address& address, const StepTrai
 
 void Planner::routes() {
     Ledger& after = plan_.ledger_after;
+    for (const Route& desired : narrowest_first(desired_.routes)) {
+        const bool stands = survives(desired) && found_.routes.contains(desired);
+        if (!stands && !make_way(desired)) continue;
+        if (!stands) add(Phase::Routes, AddRoute{desired}, Action::Add, Impact::Live);
+        if (desired.protocol == route_protocol) after.routes.insert(desired);
+    }
+    gone_routes();
+    moved_routes();
+}
+
+/// What the kernel takes for the same route goes first, if it is ours to remove.
+bool Planner::make_way(const Route& desired) {
     // One that somebody put in the place of ours is a change of ours.
     const auto replaced_ours = [&](const Route& found) {
         return std::any_of(ledger_.routes.begin(), ledger_.routes.end(),
                            [&](const Route& r) { return is_same_route(r, found); });
     };
-    for (const Route& desired : narrowest_first(desired_.routes)) {
-        const bool device_stays = survives(desired.device);
-        if (device_stays && found_.routes.contains(desired)) {
-            if (desired.protocol == route_protocol) after.routes.insert(desired);
-            continue;
+    bool taken = false;
+    for (const Route& found : found_.routes) {
+        if (!is_same_route(found, desired) || is_lost(found) || leaves_early(found)) continue;
+        const bool moved = plan_.ledger_after.moved_routes.contains(found);
+        const Ledger* other = neighbour([&](const Ledger& l) { return l.routes.contains(found); });
+        if (other != nullptr) {
+            refuse(AddRoute{desired},
+                   fmt::format("network {} has another route to {}, dev {}", other->network,
+                               text(found.destination), found.device.str()),
+                   "take the network out of one of the two files");
+            taken = true;
+        } else if (found.protocol == route_protocol || replaced_ours(found)) {
+            add(Phase::FreeNames, RemoveRoute{found}, Action::Change, Impact::Flap);
+        } else if (desired.protocol == route_protocol && !moved) {
+            refuse(AddRoute{desired},
+                   fmt::format("a route to {} dev {} (proto {}) exists and is not ours",
+                               text(found.destination), ways_of(found).front().device.str(),
+                               found.protocol),
+                   "remove it, or take the network out of the file");
+            taken = true;
         }
-        bool taken = false;
-        for (const Route& found : found_.routes) {
-            if (!is_same_route(found, desired) || deleted_.contains(found.device)) continue;
-            const bool moved = plan_.ledger_after.moved_routes.contains(found);
-            const Ledger* other = neighbour([&](const Ledger& l) { return l.routes.contains(found); });
-            if (other != nullptr) {
-                refuse(AddRoute{desired},
-                       fmt::format("network {} has another route to {}, dev {}", other->network,
-                                   text(found.destination), found.device.str()),
-                       "take the network out of one of the two files");
-                taken = true;
-            } else if (found.protocol == route_protocol || replaced_ours(found)) {
-                add(Phase::FreeNames, RemoveRoute{found}, Action::Change, Impact::Flap);
-            } else if (desired.protocol == route_protocol && !moved) {
-                refuse(AddRoute{desired},
-                       fmt::format("a route to {} dev {} (proto {}) exists and is not ours",
-                                   text(found.destination), found.device.str(), found.protocol),
-                       "remove it, or take the network out of the file");
-                taken = true;
-            }
-        }
-        if (taken) continue;
-        add(Phase::Routes, AddRoute{desired}, Action::Add, Impact::Live);
-        if (desired.protocol == route_protocol) after.routes.insert(desired);
     }
+    return !taken;
+}
+
+/// By a route of the new file, or by one that a new address brings along: either way, it must go first,
+/// and come back last.
+bool Planner::is_taken_over(const Route& found) const {
+    const auto& routes = desired_.routes;
+    const auto& addresses = desired_.addresses;
+    return std::any_of(routes.begin(), routes.end(),
+                       [&](const Route& wanted) {
+                           return is_same_route(wanted, found) && wanted != found;
+                       }) ||
+           std::any_of(addresses.begin(), addresses.end(), [&](const Address& wanted) {
+               return wanted.prefix.family() == Family::Ipv4 &&
+                      found.protocol != protocol_kernel && is_same_route(connected(wanted), found) &&
+                      !found_.addresses.contains(wanted);
+           });
+}
+
+void Planner::gone_routes() {
     const std::vector<Route> narrow_to_wide = narrowest_first(found_.routes);
     for (auto each = narrow_to_wide.rbegin(); each != narrow_to_wide.rend(); ++each) {
         const Route& found = *each;
         if (found.protocol != route_protocol || desired_.routes.contains(found)) continue;
-        const Link* device = found_link(found.device);
-        const bool ours = ledger_.routes.contains(found) || (device != nullptr && is_ours(*device));
+        const auto ways = ways_of(found);
+        const bool ours = ledger_.routes.contains(found) ||
+                          std::any_of(ways.begin(), ways.end(), [&](const NextHop& way) {
+                              const Link* device = found_link(way.device);
+                              return device != nullptr && is_ours(*device);
+                          });
         const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(),
                                           [&](const Route& r) { return is_same_route(r, found); });
-        if (!ours || replaced || deleted_.contains(found.device)) continue;
+        if (!ours || replaced || is_lost(found)) continue;
         if (neighbour([&](const Ledger& l) { return l.routes.contains(found); })) continue;
-        add(Phase::RemoveRoutes, RemoveRoute{found}, Action::Remove, Impact::SessionLoss);
+        add(is_taken_over(found) ? Phase::FreeNames : Phase::RemoveRoutes, RemoveRoute{found},
+            Action::Remove, Impact::SessionLoss);
     }
-    std::erase_if(after.routes, [&](const Route& r) { return !desired_.routes.contains(r); });
+    std::erase_if(plan_.ledger_after.routes,
+                  [&](const Route& r) { return !desired_.routes.contains(r); });
+}
+
+/// The uplink's routes lead through the bridge now, or come back from it. A bridge that stays gives
+/// its copies back; one that goes takes them along.
+void Planner::moved_routes() {
     for (const Route& moved : plan_.ledger_after.moved_routes) {
         const bool here = found_.routes.contains(moved);
         if (intent_.uplink_move && here) {
             add(Phase::FreeNames, RemoveRoute{moved}, Action::Remove, Impact::Flap,
                 "moves to the bridge");
-        } else if (!intent_.uplink_move && !here && survives(moved.device)) {
+        } else if (!intent_.uplink_move && !here && survives(moved)) {
+            for (const Route& copy : found_.routes) {
+                const Link* bridge = found_link(ways_of(copy).front().device);
+                const bool ours = bridge != nullptr && is_ours(*bridge) && !is_lost(copy);
+                if (!is_same_route(copy, moved) || !ours || desired_.routes.contains(copy)) continue;
+                add(Phase::RemoveRoutes, RemoveRoute{copy}, Action::Remove, Impact::Flap,
+                    "goes back to the uplink");
+            }
             add(Phase::RestoreAcceptRa, AddRoute{moved}, Action::Add, Impact::Flap,
                 "back from the bridge");
         }
     }
-    if (!intent_.uplink_move) after.moved_routes.clear();
+    if (!intent_.uplink_move) plan_.ledger_after.moved_routes.clear();
 }
 
 void Planner::wireguard() {
@@ -187,15 +317,25 @@ void Planner::wireguard() {
         WireguardDevice from = found, to = desired;
         from.peers.clear();
         to.peers.clear();
+        if (kept && found.listen_port && found.listen_port != desired.listen_port &&
+            port_is_wanted(*found.listen_port, name)) {   // two may swap theirs
+            WireguardDevice free = from;
+            free.listen_port = 0;
+            add(Phase::FreeNames, SetWireguard{name, from, free}, Action::Change, Impact::Flap);
+            from = free;
+        }
+        if (!to.public_key.is_zero()) plan_.ledger_after.wireguard_keys[name] = to.public_key;
         if (!to.listen_port) from.listen_port.reset();
+        const Link* link = kept ? found_link(name) : nullptr;
+        const bool is_bound = link != nullptr && link->up.value_or(false);
+        const bool binds = to.listen_port && (!is_bound || from.listen_port != to.listen_port);
+        const auto taken = [&](Family family) {  // WireGuard binds the port in both
+            return udp_port_taken(family, *to.listen_port, SetWireguard{name, from, to});
+        };
+        if (binds && (taken(Family::Ipv4) || taken(Family::Ipv6))) continue;
         if (from != to) {
             const bool new_key = kept && from.public_key != to.public_key;
             const Action action = kept ? Action::Change : Action::Add;
-            const bool port_moves = to.listen_port && from.listen_port != to.listen_port;
-            const auto taken = [&](Family family) {  // WireGuard binds the port in both
-                return udp_port_taken(family, *to.listen_port, SetWireguard{name, from, to});
-            };
-            if (port_moves && (taken(Family::Ipv4) || taken(Family::Ipv6))) continue;
             add(Phase::Attributes, SetWireguard{name, from, to}, action,
                 new_key ? Impact::SessionLoss
                 : kept  ? Impact::Flap
@@ -203,6 +343,9 @@ void Planner::wireguard() {
         }
         peers(name, desired, found);
     }
+    std::erase_if(plan_.ledger_after.wireguard_keys, [&](const auto& entry) {
+        return !desired_.wireguard.contains(entry.first);
+    });
 }
 
 void Planner::peers(const IfName& name, const WireguardDevice& desired,

@@ -67,7 +67,7 @@ void take_down(KernelState& state, const IfName& name) {
     Link& link = state.links.at(name);
     if (!link.up.value_or(false)) return;
     link.up = false;
-    std::erase_if(state.routes, [&](const Route& route) { return route.device == name; });
+    std::erase_if(state.routes, [&](const Route& route) { return uses(route, name); });
     std::erase_if(state.addresses, [&](const Address& address) {
         return address.link == name && address.prefix.family() == Family::Ipv6;
     });
@@ -122,8 +122,8 @@ void Planner::renames() {
             if (link.kind != desired.kind || link.name == name) return false;
             if (link.alias == desired.alias) return true;
             const bool remembered = made != ledger_.links.end() && made->second.mac;
-            return remembered && !is_marked(link, intent_.network) &&
-                   !desired_.links.contains(link.name) && is_the_one_made(link, made->second);
+            return remembered && !desired_.links.contains(link.name) &&
+                   is_remembered(link, made->second);
         };
         const auto away = std::find_if(found_.links.begin(), found_.links.end(),
                                        [&](const auto& entry) { return is_it(entry.second); });
@@ -152,8 +152,14 @@ void Planner::before_rename(const Link& link, const IfName& wanted) {
         for (const Route& route : found_.routes) {
             const bool automatic =
                 route.protocol == protocol_kernel || route.protocol == protocol_ra;
-            if (route.device == link.name && !automatic)
-                add(Phase::FreeNames, RemoveRoute{route}, Action::Change, Impact::Flap);
+            if (!uses(route, link.name) || automatic) continue;
+            if (!route.beyond_us.empty()) {
+                refuse(RemoveRoute{route},
+                       fmt::format("it has {}, and would be lost when {} gets its name",
+                                   route.beyond_us, link.name.str()),
+                       "remove the route, or rename the interface by hand");
+            }
+            add(Phase::FreeNames, RemoveRoute{route}, Action::Change, Impact::Flap);
         }
         for (const Address& address : found_.addresses) {
             const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
@@ -182,12 +188,12 @@ void Planner::after_rename(const KernelState& before, const IfName& from, const 
         if (desired_.addresses.contains(address)) continue;
         add(Phase::Addresses, AddAddress{address}, Action::Change, Impact::Flap, "comes back");
     }
-    for (Route route : before.routes) {
+    for (const Route& route : before.routes) {
         const bool ours = route.protocol == route_protocol;
         const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
-        if (route.device != from || ours || automatic) continue;
-        route.device = wanted;
-        add(Phase::Routes, AddRoute{route}, Action::Change, Impact::Flap, "comes back");
+        if (!uses(route, from) || ours || automatic) continue;
+        add(Phase::Routes, AddRoute{moved(route, from, wanted)}, Action::Change, Impact::Flap,
+            "comes back");
     }
 }
 

@@ -299,7 +299,9 @@ void Planner::fou_ports() {
             desired_.fou_ports.begin(), desired_.fou_ports.end(),
             [&](const FouPort& p) { return identity(p) == identity(ours); });
         if (made_anew || !found_.fou_ports.contains(ours) || is_shared(ours)) continue;
-        add(Phase::RemoveEncapPorts, RemoveFouPort{ours}, Action::Remove, Impact::SessionLoss);
+        const bool is_wanted = port_is_wanted(ours.port, IfName{});   // by WireGuard
+        add(is_wanted ? Phase::FreeNames : Phase::RemoveEncapPorts, RemoveFouPort{ours},
+            Action::Remove, Impact::SessionLoss);
     }
 }
 
@@ -308,14 +310,27 @@ bool Planner::is_shared(const FouPort& port) const {
     return neighbour([&](const Ledger& other) { return other.fou_ports.contains(port); });
 }
 
+/// By whom the new file gives it to, other than `except`.
+bool Planner::port_is_wanted(std::uint16_t port, const IfName& except) const {
+    if (port == 0) return false;
+    const auto& ports = desired_.fou_ports;
+    const auto& devices = desired_.wireguard;
+    return std::any_of(ports.begin(), ports.end(),
+                       [&](const FouPort& wanted) { return wanted.port == port; }) ||
+           std::any_of(devices.begin(), devices.end(), [&](const auto& entry) {
+               return entry.first != except && entry.second.listen_port == port;
+           });
+}
+
 bool Planner::udp_port_taken(Family family, std::uint16_t port, const Step& for_step) {
     const auto freed = [&](const FouPort& p) {
-        return p.port == port && !desired_.fou_ports.contains(p) && !is_shared(p);
+        return p.port == port && p.family == family && !desired_.fou_ports.contains(p) &&
+               !is_shared(p);
     };
     if (std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(), freed)) return false;
     for (const auto& [name, device] : found_.wireguard) {
         const Link* link = found_link(name);
-        const bool ours = link != nullptr && is_ours(*link);
+        const bool ours = link != nullptr && is_ours(*link) && link->up.value_or(false);
         if (ours && device.listen_port == port) return false;
     }
     for (const UdpSocket& socket : found_.udp_sockets) {

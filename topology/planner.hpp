@@ -37,6 +37,7 @@ class Planner {
     struct RemovalPhases {
         Phase routes, peers, addresses, links;
     };
+    [[nodiscard]] bool is_in_the_way(const Link& link) const;
     void dismantle(const Link& link, const RemovalPhases& phases, Action action);
     void return_borrowed_links();
     [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;
@@ -44,6 +45,14 @@ class Planner {
 
     // plan_network.cpp: addresses, routes, WireGuard
     void addresses();
+    void gone_addresses(const std::set<Address>& replaced);
+    void moved_addresses();
+    void promote_secondaries();
+    [[nodiscard]] const Address* found_address(const Address& desired) const;
+    [[nodiscard]] bool is_going(const Address& ours) const;
+    [[nodiscard]] bool leaves_early(const Address& ours) const;
+    [[nodiscard]] bool leaves_early(const Route& found) const;
+    [[nodiscard]] bool is_off(const std::string& interface) const;
     struct StepTraits {
         Action action{};
         Impact impact{};
@@ -52,6 +61,10 @@ class Planner {
     void remove_address(Phase phase, const Address& address, const StepTraits& traits);
     void replace_address(const Address& found, const Address& desired);
     void routes();
+    [[nodiscard]] bool make_way(const Route& desired);
+    [[nodiscard]] bool is_taken_over(const Route& found) const;
+    void gone_routes();
+    void moved_routes();
     void wireguard();
     void peers(const IfName& name, const WireguardDevice& desired, const WireguardDevice& found);
 
@@ -67,6 +80,7 @@ class Planner {
     std::string inherited(const std::string& key) const;
     void fou_ports();
     [[nodiscard]] bool is_shared(const FouPort& port) const;
+    [[nodiscard]] bool port_is_wanted(std::uint16_t port, const IfName& except) const;
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
 
     // plan_offloads.cpp
@@ -78,7 +92,7 @@ class Planner {
     [[nodiscard]] bool still_causes(const std::string& cause, const IfName& link) const;
 
     // plan.cpp
-    [[nodiscard]] const Route* default_route(Family family, const IfName& device) const;
+    [[nodiscard]] std::optional<NextHop> default_way(Family family, const IfName& device) const;
     void resolve_pins();
     void resolve_uplink_move();
     void adopt_uplink_move();
@@ -88,6 +102,7 @@ class Planner {
     [[nodiscard]] Origin origin_of(const std::string& object) const;
     [[nodiscard]] const Link* found_link(const IfName& name) const;
     [[nodiscard]] bool is_ours(const Link& link) const;
+    [[nodiscard]] bool is_remembered(const Link& link, const Link& made) const;
     /// The first network on this node, besides ours, whose ledger says so; nullptr: none.
     template <class Says>
     [[nodiscard]] const Ledger* neighbour(Says says) const {
@@ -98,6 +113,8 @@ class Planner {
     }
     /// The link exists and will go on existing: what hangs on it is kept.
     [[nodiscard]] bool survives(const IfName& name) const;
+    [[nodiscard]] bool survives(const Route& route) const;   ///< each of its devices
+    [[nodiscard]] bool is_lost(const Route& route) const;    ///< with one of its devices
 
     const NodeIntent& intent_;
     KernelState found_;   ///< with the names that links will have after renames()
@@ -106,6 +123,7 @@ class Planner {
     KernelState desired_;       ///< the intent's, with what depends on the found state filled in
     std::set<IfName> created_;  ///< links that this plan makes (anew)
     std::set<IfName> deleted_;  ///< links that this plan removes or makes anew
+    std::set<IfName> promoting_;   ///< links that keep their other addresses when the first one goes
     Plan plan_;
 };
 

@@ -41,6 +41,25 @@ std::string_view text(TableFamily family) {
     return family == TableFamily::Inet ? "inet" : "bridge";
 }
 
+std::vector<NextHop> ways_of(const Route& route) {
+    if (!route.hops.empty()) return route.hops;
+    return {NextHop{route.gateway, route.device, route.on_link, 1}};
+}
+
+bool uses(const Route& route, const IfName& device) {
+    const auto ways = ways_of(route);
+    return std::any_of(ways.begin(), ways.end(),
+                       [&](const NextHop& way) { return way.device == device; });
+}
+
+Route moved(Route route, const IfName& from, const IfName& to) {
+    if (route.device == from) route.device = to;
+    for (NextHop& hop : route.hops) {
+        if (hop.device == from) hop.device = to;
+    }
+    return route;
+}
+
 std::string conf_sysctl(Family family, std::string_view interface, std::string_view name) {
     std::string spelled{interface};
     std::replace(spelled.begin(), spelled.end(), '.', '/');

@@ -118,18 +118,18 @@ struct Link {
 
 // ---- addresses and routes -----------------------------------------------------------------------
 
-/// What we never ask for, but give back with somebody's address that we moved or replaced.
+/// What we never ask for, but give back with somebody's address that we moved or replaced. Where packets go
+/// depends on the peer, the scope and the metric: they are compared. The rest rides along.
 struct AddressDetails {
     std::optional<IpAddress> peer;
     std::optional<IpAddress> broadcast;
     std::string label;                      ///< IPv4 only; "": the link's name
-    std::uint8_t scope = 0;                 ///< rtnetlink.h, RT_SCOPE_*
+    std::uint8_t scope = 0;                 ///< IPv4 only; rtnetlink.h, RT_SCOPE_*
     std::uint32_t metric = 0;               ///< of its connected route; 0: the kernel's choice
     std::uint32_t flags = 0;                ///< those of IFA_F_* that are a wish, not a state
     std::optional<std::uint32_t> valid_seconds, preferred_seconds;   ///< when not for ever
 };
 
-/// Compared without its details: they ride along.
 struct Address {
     IfName link;
     IpPrefix prefix;              ///< host bits kept
@@ -137,15 +137,35 @@ struct Address {
     bool no_prefix_route = false;
     AddressDetails details;
 
+    [[nodiscard]] auto compared() const {
+        return std::tie(link, prefix, permanent, no_prefix_route, details.peer, details.scope,
+                        details.metric);
+    }
     friend bool operator==(const Address& a, const Address& b) { return (a <=> b) == 0; }
     friend std::strong_ordering operator<=>(const Address& a, const Address& b) {
-        return std::tie(a.link, a.prefix, a.permanent, a.no_prefix_route) <=>
-               std::tie(b.link, b.prefix, b.permanent, b.no_prefix_route);
+        return a.compared() <=> b.compared();
     }
 };
 
+/// What the kernel takes for one and the same address: for IPv6 its length is not part of it (Linux
+/// net/ipv6/addrconf.c, ipv6_chk_same_addr), for IPv4 it is (net/ipv4/devinet.c, __inet_insert_ifa).
+[[nodiscard]] inline bool is_same_address(const Address& a, const Address& b) {
+    if (a.link != b.link || a.prefix.family() != b.prefix.family()) return false;
+    return a.prefix.family() == Family::Ipv6 ? a.prefix.address() == b.prefix.address()
+                                             : a.prefix == b.prefix;
+}
+
 enum class RouteType : std::uint8_t { Unicast, Blackhole, Unreachable, Prohibit, Throw };
 [[nodiscard]] std::string_view text(RouteType type);   ///< `ip route`'s words
+
+/// One way of a multipath route.
+struct NextHop {
+    std::optional<IpAddress> gateway;   ///< of either family (RTA_VIA)
+    IfName device;
+    bool on_link = false;
+    std::uint16_t weight = 1;
+    friend auto operator<=>(const NextHop&, const NextHop&) = default;
+};
 
 struct Route {
     IpPrefix destination;         ///< a network; 0.0.0.0/0 is the default route
@@ -159,13 +179,28 @@ struct Route {
     std::optional<IpAddress> source;               ///< `src`
     bool on_link = false;                          ///< `onlink`
     std::map<std::string, std::uint32_t> metrics;  ///< "mtu", "advmss" … ("lock": bits); by number if unknown
+    std::uint8_t tos = 0;                          ///< IPv4 only
+    std::optional<std::uint8_t> scope;             ///< IPv4: when it does not follow from the rest
+    std::uint8_t preference = 0;                   ///< IPv6: RFC 4191, of several routers
+    bool expires = false;                          ///< IPv6: not for ever
+    std::string congestion_control;
+    std::vector<NextHop> hops;                     ///< multipath: then no `gateway`, `device`, `on_link`
+    std::string beyond_us;                         ///< what of it we could not put back; "": nothing
     friend auto operator<=>(const Route&, const Route&) = default;
 };
 
-/// What the kernel takes for one and the same route.
+/// What the kernel takes for one and the same route, whatever its device (Linux net/ipv4/fib_trie.c
+/// fib_find_alias, net/ipv6/ip6_fib.c fib6_add_rt2node).
 [[nodiscard]] inline bool is_same_route(const Route& a, const Route& b) {
-    return a.destination == b.destination && a.table == b.table && a.metric == b.metric;
+    return a.destination == b.destination && a.table == b.table && a.metric == b.metric &&
+           a.tos == b.tos;
 }
+
+/// Each of its ways, be it one or several.
+[[nodiscard]] std::vector<NextHop> ways_of(const Route& route);
+[[nodiscard]] bool uses(const Route& route, const IfName& device);
+/// The same route by another device.
+[[nodiscard]] Route moved(Route route, const IfName& from, const IfName& to);
 
 // ---- UDP encapsulation ports --------------------------------------------------------------------
 

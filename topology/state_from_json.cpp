@@ -107,6 +107,15 @@ void read(const At& at, Address& out) {
     object.finish();
 }
 
+void read(const At& at, NextHop& out) {
+    Object object{at};
+    object.nullable("gateway", out.gateway);
+    object.required("device", out.device);
+    object.required("on_link", out.on_link);
+    object.required("weight", out.weight);
+    object.finish();
+}
+
 void read(const At& at, Route& out) {
     Object object{at};
     object.required("destination", out.destination);
@@ -123,6 +132,14 @@ void read(const At& at, Route& out) {
             read(item, out.metrics[name]);
         });
     }
+    object.if_there("tos", out.tos);
+    object.optional("scope", out.scope);
+    object.if_there("preference", out.preference);
+    object.if_there("expires", out.expires);
+    object.if_there("congestion_control", out.congestion_control);
+    if (object.has("hops"))
+        object.list("hops", [&](const At& item) { read(item, out.hops.emplace_back()); });
+    object.if_there("beyond_us", out.beyond_us);
     object.finish();
 }
 

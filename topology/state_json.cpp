@@ -128,6 +128,13 @@ Json address_json(const Address& address) {
     return out;
 }
 
+Json hop_json(const NextHop& hop) {
+    return Json{{"gateway", text_or_null(hop.gateway)},
+                {"device", name_or_null(hop.device)},
+                {"on_link", hop.on_link},
+                {"weight", hop.weight}};
+}
+
 Json route_json(const Route& route) {
     Json out{{"destination", text(route.destination)},
              {"gateway", text_or_null(route.gateway)},
@@ -139,6 +146,14 @@ Json route_json(const Route& route) {
     if (route.source) out["source"] = text(*route.source);
     if (route.on_link) out["on_link"] = true;
     if (!route.metrics.empty()) out["metrics"] = route.metrics;
+    if (route.tos != 0) out["tos"] = route.tos;
+    put(out, "scope", route.scope);
+    if (route.preference != 0) out["preference"] = route.preference;
+    if (route.expires) out["expires"] = true;
+    if (!route.congestion_control.empty())
+        out["congestion_control"] = bytes_to_utf8(route.congestion_control);
+    for (const NextHop& hop : route.hops) out["hops"].push_back(hop_json(hop));
+    if (!route.beyond_us.empty()) out["beyond_us"] = bytes_to_utf8(route.beyond_us);
     return out;
 }
 

@@ -55,6 +55,8 @@ Result<Ledger> assemble(const Json& json) {
     }
     Ledger out{.network = json.at("network"), .node = json.at("node")};
     out.links = owned->links;
+    for (const auto& [name, device] : owned->wireguard)   // none in ledgers of before
+        out.wireguard_keys[name] = device.public_key;
     out.fou_ports = owned->fou_ports;
     out.tables = owned->all_tables;
     out.addresses = owned->addresses;
@@ -85,6 +87,7 @@ Result<std::string> boot_id() {
 std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
     KernelState owned, before, ours, moved;
     owned.links = ledger.links;
+    for (const auto& [name, key] : ledger.wireguard_keys) owned.wireguard[name].public_key = key;
     owned.fou_ports = ledger.fou_ports;
     owned.all_tables = ledger.tables;
     owned.addresses = ledger.addresses;

@@ -13,7 +13,9 @@ namespace overlay::test {
 
 namespace {
 
-constexpr std::array interface_sysctls{"forwarding", "accept_ra", "disable_ipv6"};
+constexpr std::array interface_sysctls{"forwarding", "accept_ra", "disable_ipv6",
+                                       "promote_secondaries"};
+constexpr std::uint8_t protocol_kernel = 2;   // RTPROT_KERNEL
 
 tl::unexpected<Error> refuse(const Step& step, int code) {
     return fail(Error::Kind::Failed, describe(step), "refused by the model", code);
@@ -52,15 +54,8 @@ Result<void> FakeKernel::carry_out(const Step& step) {
             [&](const DeleteLink& s) { return remove_link(s.link.name); },
             [&](const RenameLink& s) { return rename(s); },
             [&](const ChangeLink& s) { return change(s); },
-            [&](const AddAddress& s) -> Result<void> {
-                if (!state.links.contains(s.address.link)) return refuse(step, ENODEV);
-                return state.addresses.insert(s.address).second ? Result<void>{}
-                                                                : refuse(step, EEXIST);
-            },
-            [&](const RemoveAddress& s) -> Result<void> {
-                return state.addresses.erase(s.address) == 1 ? Result<void>{}
-                                                             : refuse(step, EADDRNOTAVAIL);
-            },
+            [&](const AddAddress& s) { return add_address(s); },
+            [&](const RemoveAddress& s) { return remove_address(s); },
             [&](const AddRoute& s) { return add_route(s); },
             [&](const RemoveRoute& s) -> Result<void> {
                 return state.routes.erase(s.route) == 1 ? Result<void>{} : refuse(step, ESRCH);
@@ -68,6 +63,9 @@ Result<void> FakeKernel::carry_out(const Step& step) {
             [&](const SetWireguard& s) -> Result<void> {
                 const auto device = state.wireguard.find(s.link);
                 if (device == state.wireguard.end()) return refuse(step, ENODEV);
+                const bool up = state.links.at(s.link).up.value_or(false);
+                if (up && s.to.listen_port && port_in_use(*s.to.listen_port, s.link))
+                    return refuse(step, EADDRINUSE);
                 device->second.public_key = s.to.public_key;
                 device->second.fwmark = s.to.fwmark;
                 if (s.to.listen_port) device->second.listen_port = s.to.listen_port;
@@ -116,8 +114,91 @@ Result<void> FakeKernel::add_fou_port(const AddFouPort& s) {
     for (const FouPort& p : state.fou_ports) {
         if (p.family == s.port.family && p.port == s.port.port) return refuse(s, EADDRINUSE);
     }
+    for (const auto& [name, device] : state.wireguard) {
+        const bool up = state.links.at(name).up.value_or(false);
+        if (up && device.listen_port == s.port.port) return refuse(s, EADDRINUSE);
+    }
     state.fou_ports.insert(s.port);
     return {};
+}
+
+/// By a FOU port or another WireGuard device that is up (Linux drivers/net/wireguard/socket.c,
+/// wg_socket_init).
+bool FakeKernel::port_in_use(std::uint16_t port, const IfName& except) const {
+    if (port == 0) return false;
+    for (const FouPort& p : state.fou_ports) {
+        if (p.port == port) return true;
+    }
+    return std::any_of(state.wireguard.begin(), state.wireguard.end(), [&](const auto& entry) {
+        const bool up = state.links.at(entry.first).up.value_or(false);
+        return entry.first != except && up && entry.second.listen_port == port;
+    });
+}
+
+/// Who came first is a subnet's primary address; the others go with it, unless they are promoted (Linux
+/// net/ipv4/devinet.c, __inet_insert_ifa and __inet_del_ifa).
+Result<void> FakeKernel::add_address(const AddAddress& s) {
+    const auto link = state.links.find(s.address.link);
+    if (link == state.links.end()) return refuse(s, ENODEV);
+    for (const Address& a : state.addresses) {
+        if (is_same_address(a, s.address) && a.details.peer == s.address.details.peer)
+            return refuse(s, EEXIST);
+    }
+    state.addresses.insert(s.address);
+    ages_[s.address] = ++age_;
+    connect(s.address.link);
+    return {};
+}
+
+Result<void> FakeKernel::remove_address(const RemoveAddress& s) {
+    if (state.addresses.erase(s.address) == 0) return refuse(s, EADDRNOTAVAIL);
+    const auto promotes = [&](const char* interface) {
+        const auto value =
+            state.sysctls.find(conf_sysctl(Family::Ipv4, interface, "promote_secondaries"));
+        return value != state.sysctls.end() && value->second == "1";
+    };
+    const IfName& link = s.address.link;
+    const auto age = [&](const Address& a) { return std::pair{ages_[a], a}; };
+    std::set<Address> siblings;
+    for (const Address& a : state.addresses) {
+        if (a.link == link && a.prefix.family() == Family::Ipv4 &&
+            a.prefix.network() == s.address.prefix.network())
+            siblings.insert(a);
+    }
+    const bool is_primary =
+        std::all_of(siblings.begin(), siblings.end(),
+                    [&](const Address& a) { return age(s.address) < age(a); });
+    if (is_primary && !promotes("all") && !promotes(link.c_str())) {
+        for (const Address& a : siblings) state.addresses.erase(a);
+    }
+    ages_.erase(s.address);
+    connect(link);
+    const bool last = std::none_of(state.addresses.begin(), state.addresses.end(), [&](auto& a) {
+        return a.link == link && a.prefix.family() == Family::Ipv4;
+    });
+    if (last && s.address.prefix.family() == Family::Ipv4) {   // fib_disable_ip
+        std::erase_if(state.routes, [&](const Route& route) {
+            return uses(route, link) && route.destination.family() == Family::Ipv4;
+        });
+    }
+    return {};
+}
+
+/// The routes to the networks of its IPv4 addresses (fib_add_ifaddr, fib_del_ifaddr).
+void FakeKernel::connect(const IfName& link) {
+    std::erase_if(state.routes, [&](const Route& route) {
+        return route.device == link && route.protocol == protocol_kernel;
+    });
+    if (!state.links.at(link).up.value_or(false)) return;
+    for (const Address& a : state.addresses) {
+        const bool has_route = a.link == link && a.prefix.family() == Family::Ipv4 &&
+                               a.prefix.length() < 32 && !a.no_prefix_route;
+        if (!has_route) continue;
+        state.routes.insert({.destination = a.prefix.network(),
+                             .device = link,
+                             .metric = a.details.metric,
+                             .protocol = protocol_kernel});
+    }
 }
 
 /// Linux net/ipv4/ip_tunnel.c ip_tunnel_find, net/ipv6/ip6_gre.c ip6gre_tunnel_find.
@@ -155,10 +236,12 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
 }
 
 Result<void> FakeKernel::add_route(const AddRoute& s) {
-    const auto device = state.links.find(s.route.device);
-    const bool needs_device = s.route.type == RouteType::Unicast;
-    if (needs_device && device == state.links.end()) return refuse(s, ENODEV);
-    if (needs_device && !device->second.up.value_or(false)) return refuse(s, ENETDOWN);
+    for (const NextHop& way : ways_of(s.route)) {
+        if (s.route.type != RouteType::Unicast) break;
+        const auto device = state.links.find(way.device);
+        if (device == state.links.end()) return refuse(s, ENODEV);
+        if (!device->second.up.value_or(false)) return refuse(s, ENETDOWN);
+    }
     for (const Route& r : state.routes) {
         if (is_same_route(r, s.route)) return refuse(s, EEXIST);
     }
@@ -232,14 +315,19 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
             link.bridge->multicast_snooping = s.to.bridge->multicast_snooping;
         if (s.to.bridge->vlan_filtering) link.bridge->vlan_filtering = s.to.bridge->vlan_filtering;
     }
+    const auto device = state.wireguard.find(s.to.name);
+    if (s.to.up && *s.to.up && device != state.wireguard.end() && device->second.listen_port &&
+        port_in_use(*device->second.listen_port, s.to.name))
+        return refuse(s, EADDRINUSE);
     if (s.to.up) link.up = s.to.up;
     if (s.to.up && !*s.to.up) go_down(link.name);
+    if (s.to.up) connect(link.name);
     return {};
 }
 
 /// Routes go with it, and IPv6 addresses (fib_disable_ip, addrconf_ifdown).
 void FakeKernel::go_down(const IfName& name) {
-    std::erase_if(state.routes, [&](const Route& r) { return r.device == name; });
+    std::erase_if(state.routes, [&](const Route& r) { return uses(r, name); });
     std::erase_if(state.addresses, [&](const Address& a) {
         return a.link == name && a.prefix.family() == Family::Ipv6;
     });
@@ -248,7 +336,7 @@ void FakeKernel::go_down(const IfName& name) {
 Result<void> FakeKernel::remove_link(const IfName& name) {
     if (state.links.erase(name) == 0) return refuse(DeleteLink{Link{.name = name}}, ENODEV);
     std::erase_if(state.addresses, [&](const Address& a) { return a.link == name; });
-    std::erase_if(state.routes, [&](const Route& r) { return r.device == name; });
+    std::erase_if(state.routes, [&](const Route& r) { return uses(r, name); });
     std::erase_if(state.offloads, [&](const auto& entry) { return entry.first.link == name; });
     state.wireguard.erase(name);
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {

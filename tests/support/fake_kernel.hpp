@@ -1,7 +1,8 @@
 #pragma once
 // A model of the kernel for faults that a real one cannot be asked to produce at a chosen step. It rejects
 // what the real one rejects (a link that exists, an address on a missing link, a peer of a missing
-// device, a second tunnel of the same addresses and key), so that a wrong order of steps fails here, too.
+// device, a second tunnel of the same addresses and key, a UDP port in use, an IPv6 address with another
+// length) and does along what the real one does (secondary addresses, connected routes), so that a wrong order of steps fails here, too.
 
 #include "topology/state.hpp"
 #include "topology/step.hpp"
@@ -28,13 +29,20 @@ class FakeKernel {
     Result<void> replace_table(const ReplaceTable& step);
     Result<void> add_fou_port(const AddFouPort& step);
     Result<void> create_link(const CreateLink& step);
+    Result<void> add_address(const AddAddress& step);
+    Result<void> remove_address(const RemoveAddress& step);
     Result<void> add_route(const AddRoute& step);
+    [[nodiscard]] bool port_in_use(std::uint16_t port, const IfName& except) const;
+    void connect(const IfName& link);
     Result<void> rename(const RenameLink& step);
     Result<void> change(const ChangeLink& step);
     [[nodiscard]] bool tunnel_exists(const IfName& name, const GretapAttributes& tunnel) const;
     void go_down(const IfName& name);
     Result<void> remove_link(const IfName& name);
     void write_sysctl(const SetSysctl& step);
+
+    std::map<Address, std::size_t> ages_;   ///< of those that were there at first: 0
+    std::size_t age_ = 0;
 };
 
 }  // namespace overlay::test

@@ -43,6 +43,7 @@ void add_link(KernelState& state, const char* name, LinkKind kind) {
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
         state.sysctls[conf_sysctl(family, name, "forwarding")] = "0";
     }
+    state.sysctls[conf_sysctl(Family::Ipv4, name, "promote_secondaries")] = "0";
     state.sysctls[conf_sysctl(Family::Ipv6, name, "accept_ra")] = "1";
     state.sysctls[conf_sysctl(Family::Ipv6, name, "disable_ipv6")] = "0";
 }
@@ -53,6 +54,8 @@ KernelState fresh_host() {
         for (const char* scope : {"all", "default"})
             state.sysctls[conf_sysctl(family, scope, "forwarding")] = "0";
     }
+    for (const char* scope : {"all", "default"})
+        state.sysctls[conf_sysctl(Family::Ipv4, scope, "promote_secondaries")] = "0";
     state.sysctls["net.ipv6.conf.default.accept_ra"] = "1";
     state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "0";
     state.sysctls["net.ipv4.conf.all.accept_redirects"] = "1";
@@ -62,6 +65,9 @@ KernelState fresh_host() {
     add_link(state, "docker0", LinkKind::Bridge);
     state.addresses.insert(
         {IfName::from_kernel("eth0"), *IpPrefix::parse("1.2.3.4/24"), true, false});
+    state.routes.insert({.destination = *IpPrefix::parse("1.2.3.0/24"),
+                         .device = IfName::from_kernel("eth0"),
+                         .protocol = 2});
     state.routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
                          .gateway = IpAddress::parse("1.2.3.1"),
                          .device = IfName::from_kernel("eth0"),

@@ -19,8 +19,8 @@ TEST_CASE("an uplink that is in the bridge already has its addresses and routes 
     const IfName uplink = IfName::from_kernel("enp1s0");
     add_link(state, uplink.c_str(), LinkKind::Other);
     state.sysctls["net.ipv6.conf.enp1s0.disable_ipv6"] = "0";
-    state.addresses.insert({uplink, *IpPrefix::parse("203.0.113.20/24"), true, false});
-    state.addresses.insert({uplink, *IpPrefix::parse("2001:db8:7::5/64"), true, false});
+    for (const char* prefix : {"203.0.113.20/24", "2001:db8:7::5/64"})
+        REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse(prefix), true, false}}));
     state.routes.insert({.destination = *IpPrefix::parse("198.51.100.0/24"),
                          .gateway = IpAddress::parse("203.0.113.254"),
                          .device = uplink,

@@ -1,0 +1,314 @@
+// A file that changes while the old one is in force: every pair of files, on every node that both have.
+// The model kernel (tests/support/fake_kernel.cpp) refuses and does along what Linux does.
+
+#include "daemon/reconcile/execute.hpp"
+#include "tests/support/plan_story.hpp"
+#include "topology/render_plan.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace overlay;
+using test::add_link;
+using test::FakeKernel;
+using test::Story;
+
+namespace {
+
+using Changes = std::vector<std::pair<std::string, std::string>>;
+
+/// One hub, every type of link.
+const std::string base = R"({
+  "version": 1, "network": "net",
+  "hub": {
+    "name": "hub", "underlay": {"interface": "eth0", "addresses": ["203.0.113.1", "2001:db8:ff::1"]},
+    "bridge": {"name": "br-hub", "addresses": ["192.168.0.1/16", "2001:db8:1::1/64"]},
+    "forwarding": ["ipv4"], "masquerade": {"out": "eth0"}, "mss_clamp": "pmtu",
+    "gue": {"port": 5555},
+    "wireguard": {"interface": "wg-net", "listen_port": 23450, "address": "10.9.0.1/24",
+      "private_key_file": "hub.key", "public_key": "m84oJmrE7NEb+ZyPkKPpelkRQSzsvUm4QprxoTL9rRE="}
+  },
+  "spokes": {
+    "a": {"link": {"type": "gretap-wireguard", "address": "10.9.0.2/24", "listen_port": 7000,
+      "private_key_file": "a.key", "public_key": "wL5qkagUKtd2/WVdXKdhXzkLWJsCKF+kKRd962iaZko="},
+      "addresses": ["192.168.7.1/16"]},
+    "b": {"link": {"type": "wireguard", "address": "10.9.0.3/24", "private_key_file": "b.key",
+      "public_key": "KcB1MVYd+USOSfzP/y8LQJVex20gk69XFk3eAFtbjGQ="}, "lan": "172.20.0.0/24"},
+    "c": {"link": {"type": "gretap-gue", "local": "198.51.100.30"}, "addresses": ["192.168.9.1/16"]}
+  }
+})";
+
+std::string with(std::string source, const Changes& changes) {
+    for (const auto& [from, to] : changes) {
+        const auto at = source.find(from);
+        CAPTURE(from);
+        REQUIRE(at != std::string::npos);
+        source.replace(at, from.size(), to);
+    }
+    return source;
+}
+
+Topology parsed(const std::string& source) {
+    const ParsedFile file = parse_topology(source, "changes.json");
+    CAPTURE(overlay::text(file.diagnostics, "changes.json", source));
+    REQUIRE(file.topology);
+    REQUIRE_FALSE(has_errors(file.diagnostics));
+    return *file.topology;
+}
+
+struct Change {
+    std::string name;
+    Changes changes;
+};
+
+const std::string b_key = R"("public_key": "KcB1MVYd+USOSfzP/y8LQJVex20gk69XFk3eAFtbjGQ=")";
+const std::string c_link = R"("c": {"link": {"type": "gretap-gue", "local": "198.51.100.30"}, )"
+                           R"("addresses": ["192.168.9.1/16"]})";
+const std::string c_key = R"("private_key_file": "c.key", )"
+                          R"("public_key": "4sX04Pr+sO5WA8pKV8ZYY1IoTZLVHjCfbQ9FlLsW8Es=")";
+
+const std::vector<Change> changes{
+    {"the bridge's address within its network", {{"192.168.0.1/16", "192.168.0.2/16"}}},
+    {"the hub's address inside WireGuard", {{"10.9.0.1/24", "10.9.0.254/24"}}},
+    {"a spoke's address inside WireGuard", {{"10.9.0.2/24", "10.9.0.77/24"}}},
+    {"a spoke's address on its tunnel", {{"192.168.7.1/16", "192.168.7.2/16"}}},
+    {"the length of an IPv4 address",
+     {{"192.168.0.1/16", "192.168.0.1/17"}, {"192.168.7.1/16", "192.168.7.1/17"},
+      {"192.168.9.1/16", "192.168.9.1/17"}}},
+    {"the length of an IPv6 address", {{"2001:db8:1::1/64", "2001:db8:1::1/56"}}},
+    {"another IPv6 address", {{"2001:db8:1::1/64", "2001:db8:1::2/64"}}},
+    {"gretap-wireguard becomes wireguard",
+     {{"gretap-wireguard", "wireguard"}, {R"(,
+      "addresses": ["192.168.7.1/16"])", ""}}},
+    {"gretap-gue becomes wireguard",
+     {{c_link, R"("c": {"link": {"type": "wireguard", "address": "10.9.0.4/24", )" + c_key + "}}"}}},
+    {"gretap-gue becomes gretap-wireguard",
+     {{R"("gretap-gue", "local": "198.51.100.30")",
+       R"("gretap-wireguard", "address": "10.9.0.4/24", )" + c_key}}},
+    {"a link gets a name",
+     {{R"("b": {"link": )", R"("b": {"links": {"main": )"}, {b_key + "}", b_key + "}}"}}},
+    {"a link with a listen_port gets a name",
+     {{R"("a": {"link": )", R"("a": {"links": {"main": )"}, {R"(iaZko="})", R"(iaZko="}})"}}},
+    {"the ports of GUE and WireGuard swapped", {{"5555", "5556"}, {"23450", "5555"}, {"5556", "23450"}}},
+    {"WireGuard takes the port of GUE", {{"5555", "5556"}, {"23450", "5555"}}},
+    {"GUE takes the port of WireGuard", {{"23450", "23451"}, {"5555", "23450"}}},
+    {"a spoke renamed", {{R"("b": {)", R"("bee": {)"}}},
+    {"the hub renamed", {{R"("name": "hub")", R"("name": "centre")"}}},
+    {"a routed link beside the other, IPv6 inside",   // its own address becomes a /32 and a /128
+     {{"\"10.9.0.1/24\"", R"(["10.9.0.1/24", "fd09::1/64"])"},
+      {"\"10.9.0.3/24\"", R"(["10.9.0.3/24", "fd09::3/64"])"},
+      {R"("a": {"link": )", R"("a": {"links": {"l3": {"type": "wireguard", "address":
+        ["10.9.0.4/24", "fd09::4/64"], )" + c_key + R"(}, "eth": )"},
+      {"\"10.9.0.2/24\"", R"(["10.9.0.2/24", "fd09::2/64"],
+        "wireguard_interface": "wg-hub", "interface": "gt-hub")"},
+      {R"(iaZko="})", R"(iaZko="}})"}}},
+    {"a spoke is gone", {{",\n    " + c_link, ""}}},
+};
+
+std::string told(const Plan& p) { return plan_text(p, "", Colour::Off); }
+
+/// An endpoint is wherever the peer last called from: undo() leaves it at that.
+KernelState but_for_roaming(KernelState now, const KernelState& before) {
+    for (auto& [name, device] : now.wireguard) {
+        const auto old = before.wireguard.find(name);
+        if (old == before.wireguard.end()) continue;
+        for (auto& [key, peer] : device.peers) {
+            const auto known = old->second.peers.find(key);
+            if (known != old->second.peers.end()) peer.endpoint = known->second.endpoint;
+        }
+    }
+    return now;
+}
+
+/// From one file to the other, in one go and at every failure.
+void check_change(const Topology& from, const Topology& to, const std::string& node) {
+    CAPTURE(node);
+    Story story{from, node};
+    const KernelState at_first = story.kernel.state;
+    story.apply();
+    story.intent = compile(to, *to.find(node), {});
+    const KernelState before = story.kernel.state;
+    const Plan p = story.plan_now();
+    CAPTURE(told(p));
+    for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+        for (const auto refusal : {FakeKernel::Refusal::Clean, FakeKernel::Refusal::TookEffect}) {
+            CAPTURE(describe(p.steps[fail_at].step));
+            FakeKernel kernel = story.kernel;
+            kernel.calls = 0;
+            kernel.fail_at = fail_at;
+            kernel.refusal = refusal;
+            CHECK(execute(p, kernel).undo_failures.empty());
+            kernel.state.modules = before.modules;
+            CHECK(but_for_roaming(kernel.state, before) == before);
+        }
+    }
+    story.apply();
+    CHECK(told(story.plan_now()).find("0 to add, 0 to change") != std::string::npos);
+    CHECK(story.plan_now().is_empty());
+    story.down();
+    story.kernel.state.modules = at_first.modules;
+    CHECK(story.kernel.state == at_first);
+    CHECK(story.ledger.is_empty());
+}
+
+}  // namespace
+
+TEST_SUITE("plan: changes of the file") {
+
+    TEST_CASE("each change, there and back, on every node: in one go; a failure undoes all") {
+        const Topology old = parsed(base);
+        for (const Change& change : changes) {
+            SUBCASE(change.name.c_str()) {
+                CAPTURE(change.name);
+                const Topology changed = parsed(with(base, change.changes));
+                for (const std::string& node : old.node_names()) {
+                    if (!changed.find(node)) continue;
+                    check_change(old, changed, node);
+                    check_change(changed, old, node);
+                }
+            }
+        }
+    }
+
+    TEST_CASE("another's WireGuard under the name of ours is refused, and kept by down") {
+        const Topology topology = parsed(base);
+        const IfName wg = IfName::from_kernel("wg-net");
+        for (const char* alias : {"", "their office VPN", "overlay:office:.wireguard"}) {
+            CAPTURE(alias);
+            Story story{topology, "hub"};
+            story.apply();
+            KernelState& state = story.kernel.state;
+            const WireguardDevice ours = state.wireguard.at(wg);
+            REQUIRE(story.kernel.execute(DeleteLink{state.links.at(wg)}));
+            add_link(state, "wg-net", LinkKind::Wireguard);
+            state.links.at(wg).alias = alias;
+            state.wireguard[wg] = {.public_key = ours.peers.begin()->first, .listen_port = 51820};
+
+            const Plan p = story.plan_now();
+            REQUIRE_FALSE(p.refusals.empty());
+            CHECK(p.refusals[0].object == "link wg-net");
+
+            story.down();
+            CHECK(state.links.contains(wg));
+            CHECK(state.wireguard.contains(wg));
+        }
+    }
+
+    TEST_CASE("our WireGuard is known by its key when its alias is changed by hand") {
+        Story story{parsed(base), "hub"};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        story.kernel.state.links.at(IfName::from_kernel("wg-net")).alias = "mine";
+
+        CHECK(story.plan_now().steps.size() == 1);
+        story.apply();
+
+        CHECK(story.kernel.state == wanted);
+    }
+
+    TEST_CASE("an address of ours made anew with a peer, a scope or a metric is put right") {
+        Story story{parsed(base), "hub"};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        const Address ours{IfName::from_kernel("br-hub"), *IpPrefix::parse("192.168.0.1/16"), true,
+                           false};
+        for (auto change : {+[](AddressDetails& d) { d.peer = IpAddress::parse("10.77.0.9"); },
+                            +[](AddressDetails& d) { d.scope = 254; },
+                            +[](AddressDetails& d) { d.metric = 500; }}) {
+            Address other = ours;
+            change(other.details);
+            REQUIRE(story.kernel.execute(RemoveAddress{ours}));
+            REQUIRE(story.kernel.execute(AddAddress{other}));
+            CHECK_FALSE(story.plan_now().is_empty());
+
+            story.apply();
+
+            CHECK(story.kernel.state == wanted);
+        }
+    }
+
+    TEST_CASE("a second way that somebody gave to a route of ours is taken away") {
+        Story story{parsed(base), "hub"};
+        story.apply();
+        const KernelState wanted = story.kernel.state;
+        const IfName wg = IfName::from_kernel("wg-net"), eth = IfName::from_kernel("eth0");
+        const Route ours{.destination = *IpPrefix::parse("172.20.0.0/24"), .device = wg};
+        REQUIRE(wanted.routes.contains(ours));
+        Route shared = ours;
+        shared.device = IfName{};
+        shared.hops = {{.device = wg}, {.gateway = IpAddress::parse("1.2.3.254"), .device = eth}};
+        for (const Route& other : {shared, [&] { Route r = ours; r.expires = true; return r; }()}) {
+            story.kernel.state.routes.erase(ours);
+            story.kernel.state.routes.insert(other);
+            CHECK(story.plan_now().steps.size() == 2);
+
+            story.apply();
+
+            CHECK(story.kernel.state == wanted);
+        }
+    }
+
+    TEST_CASE("an uplink leaves the bridge, which stays, with every kind of route that it brought") {
+        const std::string uplink = R"("interface": "eth0", )";
+        const Topology inside =
+            parsed(with(base, {{uplink, uplink + R"("in_bridge": true, )"},
+                               {R"("out": "eth0")", R"("out": "br-hub")"}}));
+        Story story{inside, "hub"};
+        KernelState& state = story.kernel.state;
+        const IfName eth = IfName::from_kernel("eth0");
+        const auto route = [&](const char* to, auto change) {
+            Route out{.destination = *IpPrefix::parse(to), .device = eth, .protocol = 3};
+            change(out);
+            state.routes.insert(out);
+        };
+        route("10.1.0.0/16", [&](Route& r) {
+            r.device = IfName{};
+            r.hops = {{.gateway = IpAddress::parse("1.2.3.8"), .device = eth},
+                      {.gateway = IpAddress::parse("1.2.3.9"), .device = eth, .weight = 2}};
+        });
+        route("10.2.0.0/16", [](Route& r) { r.gateway = IpAddress::parse("fe80::77"); });
+        route("10.3.0.0/16", [](Route& r) { r.tos = 0x10; });
+        const KernelState before = state;
+
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+        const Topology outside = parsed(base);
+        story.intent = compile(outside, *outside.find("hub"), {});
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+        story.down();
+
+        CHECK(state.routes == before.routes);
+        CHECK(state.addresses == before.addresses);
+    }
+
+    TEST_CASE("a route that we could not put back keeps the uplink out of the bridge") {
+        const std::string uplink = R"("interface": "eth0", )";
+        Story story{parsed(with(base, {{uplink, uplink + R"("in_bridge": true, )"},
+                               {R"("out": "eth0")", R"("out": "br-hub")"}})), "hub"};
+        story.kernel.state.routes.insert({.destination = *IpPrefix::parse("10.1.0.0/16"),
+                                          .device = IfName::from_kernel("eth0"),
+                                          .protocol = 3,
+                                          .beyond_us = "nexthop object 7"});
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].reason == "it has nexthop object 7, which we cannot move to the bridge");
+    }
+
+    TEST_CASE("WireGuard that was set down by hand asks again whether its port is free") {
+        Story story{parsed(base), "hub"};
+        story.apply();
+        const IfName wg = IfName::from_kernel("wg-net");
+        REQUIRE(story.kernel.execute(
+            ChangeLink{{.name = wg, .up = true}, {.name = wg, .up = false}}));
+        CHECK(story.plan_now().refusals.empty());
+        story.kernel.state.udp_sockets.insert({Family::Ipv4, {}, 23450, "pid 812 (nc)"});
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].reason == "UDP port 23450 (ipv4) is already bound by pid 812 (nc)");
+    }
+
+}  // TEST_SUITE

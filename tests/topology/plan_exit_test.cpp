@@ -1,0 +1,82 @@
+// Who sends everything to the hub keeps the hub's own address on the way out that is there: it changes when
+// he moves to another network, and it need not have a gateway.
+
+#include "tests/support/plan_story.hpp"
+#include "topology/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace overlay;
+using test::example;
+using test::Story;
+
+namespace {
+
+const IfName uplink = IfName::from_kernel("eth0");
+
+struct Laptop : Story {
+    Laptop() : Story{example("exit.json"), "laptop"} {}
+
+    void default_route(std::optional<IpAddress> gateway) {
+        auto& routes = kernel.state.routes;
+        std::erase_if(routes, [](const Route& r) {
+            return r.device == uplink && r.destination.length() == 0;
+        });
+        routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
+                       .gateway = gateway,
+                       .device = uplink,
+                       .protocol = 3});
+    }
+    [[nodiscard]] Route pin() const {
+        const IpPrefix hub = *IpPrefix::parse("203.0.113.30/32");
+        const auto& routes = kernel.state.routes;
+        const auto found = std::find_if(routes.begin(), routes.end(), [&](const Route& r) {
+            return r.destination == hub && r.protocol == route_protocol;
+        });
+        REQUIRE(found != routes.end());
+        return *found;
+    }
+};
+
+}  // namespace
+
+TEST_SUITE("plan: the way out beside an exit") {
+
+    TEST_CASE("the hub's pin follows the default route to another network") {
+        Laptop laptop;
+        laptop.apply();
+        CHECK(laptop.pin().gateway == IpAddress::parse("1.2.3.1"));
+
+        laptop.default_route(IpAddress::parse("10.0.0.1"));
+
+        CHECK_FALSE(laptop.plan_now().is_empty());
+        laptop.apply();
+        CHECK(laptop.pin().gateway == IpAddress::parse("10.0.0.1"));
+        CHECK(laptop.plan_now().is_empty());
+    }
+
+    TEST_CASE("without any default route the pin that was made stays") {
+        Laptop laptop;
+        laptop.apply();
+        std::erase_if(laptop.kernel.state.routes, [](const Route& r) {
+            return r.device == uplink && r.destination.length() == 0;
+        });
+
+        CHECK(laptop.plan_now().is_empty());
+        CHECK(laptop.plan_now().refusals.empty());
+    }
+
+    TEST_CASE("a default route without a gateway, as over PPP, makes a pin without one") {
+        Laptop laptop;
+        laptop.default_route(std::nullopt);
+
+        laptop.apply();
+
+        CHECK(laptop.pin().device == uplink);
+        CHECK_FALSE(laptop.pin().gateway);
+        CHECK(laptop.plan_now().is_empty());
+    }
+
+}  // TEST_SUITE
