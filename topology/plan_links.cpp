@@ -390,9 +390,27 @@ void Planner::return_borrowed_links() {
         LinkDifference changed = difference(wanted, *found);
         if (changed.is_empty()) continue;
         changed.from.kind = changed.to.kind = found->kind;
+        const bool goes_down = changed.to.up && !*changed.to.up;
+        const std::set<Address> kept = goes_down ? lost_when_down(name) : std::set<Address>{};
+        for (const Address& address : kept)
+            add(Phase::RemoveLinks, RemoveAddress{address}, Action::Change, Impact::Flap);
         add(Phase::RemoveLinks, ChangeLink{changed.from, changed.to}, Action::Change, Impact::Flap,
             "former value of a borrowed interface");
+        for (const Address& address : kept)
+            add(Phase::RestoreSysctls, AddAddress{address}, Action::Change, Impact::Flap, "stays");
     }
+}
+
+/// IPv6 addresses that others put there (Linux net/ipv6/addrconf.c, addrconf_ifdown).
+std::set<Address> Planner::lost_when_down(const IfName& name) const {
+    std::set<Address> out;
+    for (const Address& address : found_.addresses) {
+        const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
+                          !address.prefix.address().is_link_local();
+        if (address.link == name && lost && !ledger_.addresses.contains(address))
+            out.insert(address);
+    }
+    return out;
 }
 
 }  // namespace overlay

@@ -40,6 +40,7 @@ class Planner {
     [[nodiscard]] bool is_in_the_way(const Link& link) const;
     void dismantle(const Link& link, const RemovalPhases& phases, Action action);
     void return_borrowed_links();
+    [[nodiscard]] std::set<Address> lost_when_down(const IfName& name) const;
     [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;
     void share_borrowed(const Link& desired, const Link& found, Former<Link>& former);
 

@@ -17,6 +17,10 @@ Ledger remembered(const std::string& network) {
     out.links[bridge] = {.name = bridge,
                          .kind = LinkKind::Bridge,
                          .mac = MacAddress::parse("02:00:00:00:00:01")};
+    const IfName wireguard = IfName::from_kernel("wg0");
+    out.links[wireguard] = {.name = wireguard, .kind = LinkKind::Wireguard};
+    out.wireguard_keys[wireguard] =
+        *PublicKey::parse("m84oJmrE7NEb+ZyPkKPpelkRQSzsvUm4QprxoTL9rRE=");
     out.fou_ports.insert({.port = 5555});
     out.tables.insert({"inet", "overlay_home"});
     out.sysctls["net.ipv4.conf.all.forwarding"] = {"0", "1", ""};
@@ -34,6 +38,13 @@ Ledger remembered(const std::string& network) {
                              .protocol = 16,
                              .on_link = true,
                              .metrics = {{"mtu", 1400}}});
+    out.moved_routes.insert({.destination = *IpPrefix::parse("10.0.0.0/8"),
+                             .protocol = 3,
+                             .hops = {{.gateway = IpAddress::parse("203.0.113.8"), .device = uplink},
+                                      {.gateway = IpAddress::parse("fe80::9"),
+                                       .device = uplink,
+                                       .on_link = true,
+                                       .weight = 256}}});
     return out;
 }
 

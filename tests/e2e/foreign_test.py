@@ -423,4 +423,19 @@ def _(s):
     site.ctl("diff", code=0)
 
 
+@story("another's WireGuard under the name of ours is refused, and is there after down")
+def _(s):
+    network = Network(s)
+    site = network.site("hub")
+    site.ctl("apply")
+    site.sh("ip link del wg-drift; ip link add wg-drift type wireguard\n"
+            "ip link set wg-drift alias 'their office VPN' up\n"
+            "wg genkey >/tmp/their.key; wg set wg-drift listen-port 51820 private-key /tmp/their.key\n"
+            "ip addr add 10.44.0.1/24 dev wg-drift")
+    theirs_before = site.sh("ip addr show dev wg-drift; wg show wg-drift").out
+    s.contains(site.ctl("apply", code=6).err, "wg-drift", "the refusal")
+    site.ctl("down")
+    s.equal(site.sh("ip addr show dev wg-drift; wg show wg-drift").out, theirs_before, "theirs")
+
+
 main()

@@ -190,6 +190,12 @@ addresses = [
     ("an IPv6 address with noprefixroute",
      "ip addr change 2001:db8:1::1/64 dev br-hub noprefixroute",
      {"address 2001:db8:1::1/64 on br-hub": {"lifetime"}}),
+    ("an IPv4 address made anew with a peer", "ip addr del 192.168.0.1/16 dev br-hub; "
+     "ip addr add 192.168.0.1 peer 10.77.0.9/16 dev br-hub",
+     {"address 192.168.0.1/16 on br-hub": {"lifetime", "with"}}),
+    ("an IPv6 address with another length", "ip addr del 2001:db8:1::1/64 dev br-hub; "
+     "ip addr add 2001:db8:1::1/48 dev br-hub",
+     {"address 2001:db8:1::1/64 on br-hub": ANY}),
     ("the tunnel's address deleted, and the route through its interface",
      "ip addr del 10.9.0.1/24 dev wg-drift",
      {"address 10.9.0.1/24 on wg-drift": ANY, "route 172.20.0.0/24 dev wg-drift": ANY}),
@@ -204,6 +210,11 @@ addresses = [
      {"route 172.20.0.0/24 dev wg-drift": {"route"}}),
     ("a route's protocol", "ip route change 172.20.0.0/24 dev wg-drift",
      {"route 172.20.0.0/24 dev wg-drift": {"route"}}),
+    ("a route's scope", "ip route change 172.20.0.0/24 dev wg-drift proto 79 scope global",
+     {"route 172.20.0.0/24 dev wg-drift": {"route"}}),
+    ("a second way, outside", "ip route change 172.20.0.0/24 proto 79 nexthop dev wg-drift "
+     "nexthop via 203.0.113.77 dev eth0",
+     {"route 172.20.0.0/24 dev wg-drift": ANY, "route 172.20.0.0/24": ANY}),
     ("a route made a blackhole", "ip route replace blackhole 172.20.0.0/24",
      {"route 172.20.0.0/24 dev wg-drift": ANY, "route 172.20.0.0/24": ANY}),
     ("a route by another way", "ip route replace 172.20.0.0/24 via 203.0.113.77",

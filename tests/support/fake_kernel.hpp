@@ -2,8 +2,8 @@
 // A model of the kernel for faults that a real one cannot be asked to produce at a chosen step. It rejects
 // what the real one rejects (a link that exists, an address on a missing link, a peer of a missing
 // device, a second tunnel of the same addresses and key, a UDP port in use, an IPv6 address with another
-// length) and does along what the real one does (secondary addresses, connected routes), so that a wrong order
-// of steps fails here, too.
+// length) and does along what the real one does (secondary addresses, connected routes), so that a wrong
+// order of steps fails here, too.
 
 #include "topology/state.hpp"
 #include "topology/step.hpp"

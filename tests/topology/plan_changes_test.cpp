@@ -311,4 +311,21 @@ TEST_SUITE("plan: changes of the file") {
         CHECK(p.refusals[0].reason == "UDP port 23450 (ipv4) is already bound by pid 812 (nc)");
     }
 
+    TEST_CASE("a borrowed port that was down goes down again with the addresses that it has") {
+        const std::string bridge = R"("name": "br-hub", )";
+        Story story{parsed(with(base, {{bridge, bridge + R"("ports": ["eth1"], )"}})), "hub"};
+        KernelState& state = story.kernel.state;
+        const IfName port = IfName::from_kernel("eth1");
+        add_link(state, "eth1", LinkKind::Other);
+        state.links.at(port).up = false;
+        state.addresses.insert({port, *IpPrefix::parse("fd07::1/64"), true, false});
+        const KernelState before = state;
+
+        story.apply();
+        story.down();
+
+        CHECK(state.links == before.links);
+        CHECK(state.addresses == before.addresses);
+    }
+
 }  // TEST_SUITE

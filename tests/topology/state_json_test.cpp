@@ -165,13 +165,22 @@ class Arbitrary {
         }
         out.addresses = some<Address>([&] { return Address{name(), prefix(), coin(), coin()}; });
         out.routes = some<Route>([&] {
-            return Route{prefix(),           maybe([&] { return address(); }),
+            Route route{prefix(),           maybe([&] { return address(); }),
                          name_or_none(),     number(UINT32_MAX),
                          number(UINT32_MAX), byte(),
                          coin() ? RouteType::Unicast : RouteType::Blackhole,
                          maybe([&] { return address(); }), coin(),
                          coin() ? std::map<std::string, std::uint32_t>{}
                                 : std::map<std::string, std::uint32_t>{{"mtu", number(9000)}}};
+            route.tos = byte();
+            route.scope = maybe([&] { return byte(); });
+            route.preference = byte();
+            route.expires = coin();
+            if (coin()) route.congestion_control = "bbr";
+            for (std::uint32_t i = pick(3); i > 0; --i)
+                route.hops.push_back({maybe([&] { return address(); }), name(), coin(), port()});
+            if (coin()) route.beyond_us = "a realm";
+            return route;
         });
         if (coin()) out.alternative_names[name()] = name();
         out.fou_ports = some<FouPort>([&] {
