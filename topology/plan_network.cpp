@@ -327,7 +327,7 @@ void Planner::wireguard() {
         if (!to.public_key.is_zero()) plan_.ledger_after.wireguard_keys[name] = to.public_key;
         if (!to.listen_port) from.listen_port.reset();
         const Link* link = kept ? found_link(name) : nullptr;
-        const bool is_bound = link != nullptr && link->up.value_or(false);
+        const bool is_bound = link != nullptr && holds_its_port(*link);
         const bool binds = to.listen_port && (!is_bound || from.listen_port != to.listen_port);
         const auto taken = [&](Family family) {  // WireGuard binds the port in both
             return udp_port_taken(family, *to.listen_port, SetWireguard{name, from, to});

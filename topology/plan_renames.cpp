@@ -67,6 +67,11 @@ void take_down(KernelState& state, const IfName& name) {
     Link& link = state.links.at(name);
     if (!link.up.value_or(false)) return;
     link.up = false;
+    if (const auto device = state.wireguard.find(name); device != state.wireguard.end()) {
+        std::erase_if(state.udp_sockets, [&](const UdpSocket& socket) {   // a device that is down has none
+            return link.kind == LinkKind::Wireguard && socket.port == device->second.listen_port;
+        });
+    }
     std::erase_if(state.routes, [&](const Route& route) { return uses(route, name); });
     std::erase_if(state.addresses, [&](const Address& address) {
         return address.link == name && address.prefix.family() == Family::Ipv6;

@@ -322,6 +322,12 @@ bool Planner::port_is_wanted(std::uint16_t port, const IfName& except) const {
            });
 }
 
+/// A kernel's WireGuard device has sockets while it is up (Linux drivers/net/wireguard/device.c, wg_open); overlayd's
+/// has them all the time.
+bool Planner::holds_its_port(const Link& device) {
+    return device.kind == LinkKind::Tun || device.up.value_or(false);
+}
+
 bool Planner::udp_port_taken(Family family, std::uint16_t port, const Step& for_step) {
     const auto freed = [&](const FouPort& p) {
         return p.port == port && p.family == family && !desired_.fou_ports.contains(p) &&
@@ -330,7 +336,7 @@ bool Planner::udp_port_taken(Family family, std::uint16_t port, const Step& for_
     if (std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(), freed)) return false;
     for (const auto& [name, device] : found_.wireguard) {
         const Link* link = found_link(name);
-        const bool ours = link != nullptr && is_ours(*link) && link->up.value_or(false);
+        const bool ours = link != nullptr && is_ours(*link) && holds_its_port(*link);
         if (ours && device.listen_port == port) return false;
     }
     for (const UdpSocket& socket : found_.udp_sockets) {

@@ -82,6 +82,7 @@ class Planner {
     void fou_ports();
     [[nodiscard]] bool is_shared(const FouPort& port) const;
     [[nodiscard]] bool port_is_wanted(std::uint16_t port, const IfName& except) const;
+    [[nodiscard]] static bool holds_its_port(const Link& device);
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
 
     // plan_offloads.cpp

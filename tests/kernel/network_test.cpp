@@ -200,17 +200,22 @@ TEST_SUITE("routes on a kernel") {
         }
     }
 
-    TEST_CASE("a multipath route is found as one route per next hop") {
+    TEST_CASE("a multipath route is found as one with its ways, and put back as it was") {
         Lab lab;
         add_uplink();
         (void)output_of({"ip", "route", "add", "10.0.0.0/8", "proto", "4", "nexthop", "via",
-                         "192.0.2.8", "dev", "u0", "nexthop", "via", "192.0.2.9", "dev", "u0"});
+                         "192.0.2.8", "dev", "u0", "weight", "3", "nexthop", "via", "192.0.2.9", "dev",
+                         "u0"});
+        const std::string before = output_of({"ip", "route", "show", "10.0.0.0/8"});
+        Route wanted{.destination = prefix("10.0.0.0/8"), .protocol = 4};
+        wanted.hops = {{.gateway = ip("192.0.2.8"), .device = if_name("u0"), .weight = 3},
+                       {.gateway = ip("192.0.2.9"), .device = if_name("u0")}};
 
-        const auto routes = lab.snapshot().routes;
-
-        for (const auto* gateway : {"192.0.2.8", "192.0.2.9"}) {
-            CHECK(routes.contains({prefix("10.0.0.0/8"), ip(gateway), if_name("u0"), 254, 0, 4}));
-        }
+        CHECK(lab.snapshot().routes.contains(wanted));
+        lab.execute(RemoveRoute{wanted});
+        CHECK(output_of({"ip", "route", "show", "10.0.0.0/8"}).empty());
+        lab.execute(AddRoute{wanted});
+        CHECK(output_of({"ip", "route", "show", "10.0.0.0/8"}) == before);
     }
 
     TEST_CASE(

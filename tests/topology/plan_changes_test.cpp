@@ -311,6 +311,23 @@ TEST_SUITE("plan: changes of the file") {
         CHECK(p.refusals[0].reason == "UDP port 23450 (ipv4) is already bound by pid 812 (nc)");
     }
 
+    TEST_CASE("a WireGuard device that somebody renamed has its port still") {
+        Story story{parsed(base), "hub"};
+        story.apply();
+        const IfName wg = IfName::from_kernel("wg-net"), other = IfName::from_kernel("mine");
+        const auto set_up = [&](const IfName& name, bool up) {
+            REQUIRE(story.kernel.execute(
+                ChangeLink{{.name = name, .up = !up}, {.name = name, .up = up}}));
+        };
+        set_up(wg, false);
+        REQUIRE(story.kernel.execute(RenameLink{wg, other}));
+        set_up(other, true);
+        for (const Family family : {Family::Ipv4, Family::Ipv6})
+            story.kernel.state.udp_sockets.insert({family, {}, 23450, ""});
+
+        CHECK(story.plan_now().refusals.empty());
+    }
+
     TEST_CASE("a borrowed port that was down goes down again with the addresses that it has") {
         const std::string bridge = R"("name": "br-hub", )";
         Story story{parsed(with(base, {{bridge, bridge + R"("ports": ["eth1"], )"}})), "hub"};
