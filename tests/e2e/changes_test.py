@@ -29,8 +29,11 @@ def moved_spoke(t):
 
 
 def named_link(spoke):
+    """The link gets a name, and keeps its key."""
     def change(t):
-        t["spokes"][spoke]["links"] = {"main": t["spokes"][spoke].pop("link")}
+        link = t["spokes"][spoke].pop("link")
+        link.setdefault("private_key_file", "/etc/overlay/drift.key")
+        t["spokes"][spoke]["links"] = {"main": link}
     return change
 
 

@@ -122,7 +122,7 @@ def _(s):
     calls = calls_of_apply(site)
     site.ctl("down")
     before = everything(site)
-    points = spread(calls, 6)
+    points = spread(calls, 3)
     for call, number in points:
         traced(site, code=4, inject=f"{call}:error=ENOBUFS:when={number}")
         s.equal(everything(site), before, f"everything, after {call} number {number} failed,")
@@ -167,7 +167,7 @@ def _(s):
     site.ctl("apply")
     s.equal(everything(site), old, "everything, after the way there and back,")
     site.path = new_file
-    points = spread(calls, 5)
+    points = spread(calls, 3)
     for call, number in points:
         traced(site, code=4, inject=f"{call}:error=ENOBUFS:when={number}")
         s.equal(everything(site), old, f"everything, after {call} number {number} failed,")
@@ -209,7 +209,7 @@ def _(s):
     site.ctl("down")
     s.equal(everything(site), bare, "everything, after down,")
     ends = []
-    for call, number in spread(calls, 4):
+    for call, number in spread(calls, 3):
         traced(site, code=137, inject=f"{call}:signal=KILL:when={number}")
         again = site.ctl("apply", code=None)
         same = again.code == 0 and everything(site) == wanted
@@ -433,7 +433,7 @@ def _(s):
             "wg genkey >/tmp/their.key; wg set wg-drift listen-port 51820 private-key /tmp/their.key\n"
             "ip addr add 10.44.0.1/24 dev wg-drift")
     theirs_before = site.sh("ip addr show dev wg-drift; wg show wg-drift").out
-    s.contains(site.ctl("apply", code=6).err, "wg-drift", "the refusal")
+    s.contains(site.ctl("apply", code=6).out, "wg-drift", "the refusal")
     site.ctl("down")
     s.equal(site.sh("ip addr show dev wg-drift; wg show wg-drift").out, theirs_before, "theirs")
 
