@@ -28,6 +28,7 @@ struct Needs {
     std::map<std::string, FouPort> ports;
     bool nat = false;
     bool bridge = false;
+    std::set<std::string> notes;   ///< why the kernel's own tunnels are not among the links
 };
 
 std::string link_feature(const Link& link) {
@@ -49,6 +50,7 @@ Needs needs_of(const LabPlan& plan, const Intents& intents) {
     for (const auto& [node, intent] : intents) {
         out.modules.insert(intent.desired.modules.begin(), intent.desired.modules.end());
         out.nat |= !intent.desired.tables.empty();
+        if (intent.desired.overlayd) out.notes.insert(intent.notes.begin(), intent.notes.end());
         for (const auto& [name, link] : intent.desired.links) {
             const bool is_tunnel = link.gretap || is_wireguard(link.kind);
             if (!is_tunnel) continue;
@@ -89,7 +91,10 @@ class Trial {
             attempt("bridges", CreateLink{bridge});
         }
         for (const auto& [feature, port] : needs.ports) attempt(feature, AddFouPort{port});
-        for (const auto& [feature, link] : needs.links) attempt(feature, CreateLink{link});
+        bool has_taps = true;
+        for (const auto& [feature, link] : needs.links)
+            if (!attempt(feature, CreateLink{link}) && is_userspace(link.kind)) has_taps = false;
+        if (!has_taps) missing_.insert(missing_.end(), needs.notes.begin(), needs.notes.end());
         if (needs.nat) {
             const auto done = netlink::install_nat(*IfName::parse("wan"), {});
             if (!done) missing_.push_back("nftables: " + done.error().reason);
@@ -106,9 +111,10 @@ class Trial {
         if (!done) missing_.push_back("veth: " + done.error().reason);
     }
 
-    void attempt(const std::string& feature, const Step& step) {
+    bool attempt(const std::string& feature, const Step& step) {
         const auto done = kernel_.execute(step, none_);
         if (!done) missing_.push_back(fmt::format("{}: {}", feature, done.error().reason));
+        return done.has_value();
     }
 
     netlink::Kernel kernel_;

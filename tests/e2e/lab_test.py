@@ -133,9 +133,16 @@ def without_modules(s, *names):
 
 @story("what the kernel lacks is named, with the way to a kernel that has it")
 def _(s):
-    without_modules(s, "wireguard", "ip_gre", "ip6_gre", "gre", "fou6", "fou")
+    without_modules(s, "wireguard", "ip_gre", "ip6_gre", "gre", "fou6", "fou", "tun")
     before = machine()
     result = lab(s, "up", home, code=6)
+    for feature in ("tap: ", "tun: ", "this kernel has no fou, ip_gre\n", "this kernel has no ip_gre, wireguard\n"):
+        s.contains(result.err, feature, "what up says")
+    kernels = s.folder / "kernels.json"
+    kernels.write_text(home.read_text().replace(
+        '"port": 5555 }', '"port": 5555, "datapath": "kernel" }').replace(
+        '"wireguard": {', '"wireguard": { "datapath": "kernel",', 1))
+    result = lab(s, "up", kernels, code=6)
     for feature in ("FOU ports over ipv4: ", "gretap with GUE encapsulation: ", "wireguard: "):
         s.contains(result.err, feature, "what up says")
     s.contains(result.err, "tests/kernel/run.sh", "the hint")

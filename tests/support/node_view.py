@@ -85,6 +85,9 @@ class NodeView:
         for link in self.links:
             value = {key: self._random(key, each) if isinstance(each, str) else each
                      for key, each in flat(link).items()}
+            # A bridge may have taken this very MAC without having chosen it.
+            if link["ifname"] in self.found["chosen_macs"]:
+                value["address"] = link["address"]
             self._add(f"link {self.called(link['ifname'])}", value, ("ifname", "link"))
 
     def _bridges(self):
