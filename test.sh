@@ -83,7 +83,8 @@ list_parts() {
 # ---- build ------------------------------------------------------------------------------------------
 
 build() {   # PRESET TARGET…
-  local preset=$1 log=$logs/build-$1.log options=()
+  local preset=$1 log=$logs/build-$1.log
+  local options=(-DCMAKE_UNITY_BUILD=ON)   # a third of the time for a build of everything
   shift
   command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   if cmake --preset "$preset" "${options[@]}" >"$log" 2>&1 &&

@@ -3,6 +3,7 @@
 
 #include "topology/json_syntax.hpp"
 
+#include "topology/characters.hpp"
 #include "topology/utf8.hpp"
 
 #include <fmt/format.h>
@@ -13,9 +14,6 @@
 namespace overlay {
 namespace {
 
-constexpr std::string_view blanks = " \t\r\n";
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
 std::size_t digits_at(std::string_view text, std::size_t at) {

@@ -4,6 +4,7 @@
 
 #include "topology/key_text.hpp"
 
+#include "topology/characters.hpp"
 #include "topology/diagnostic.hpp"
 #include "topology/utf8.hpp"
 
@@ -17,7 +18,6 @@ constexpr std::size_t hex_digits = 64;
 
 bool is_small(char c) { return c >= 'a' && c <= 'z'; }
 bool is_large(char c) { return c >= 'A' && c <= 'Z'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_base64(char c) {
     return is_small(c) || is_large(c) || is_digit(c) || c == '+' || c == '/';
 }
@@ -126,7 +126,6 @@ class Starrer {
 
 /// Whether the string that begins at `offset` is the value of "public_key".
 bool is_called_public(std::string_view text, std::size_t offset) {
-    constexpr std::string_view blanks = " \t\r\n";
     if (offset == 0 || text[offset - 1] != '"') return false;
     std::string_view before = text.substr(0, offset - 1);
     const auto trim = [&] {

@@ -38,7 +38,7 @@ void parse_network(Findings& findings, const ObjectReader& object, Topology& top
         good ? *name : stand_in<std::string>(findings.reading().guess, topology.network_at);
     if (good || !name) return;
     findings.error(item->at(), item->path,
-                   fmt::format("{} is not the name of a network", quoted(*name)),
+                   fmt::format("{} is not the name of a network", in_quotes(*name)),
                    "a lower-case letter, then also digits, '_' and '-', at most 32 in all");
 }
 

@@ -72,7 +72,7 @@ void parse_name(Findings& findings, const ObjectReader& object, Node& hub) {
     hub.name = *name;
     if (is_node_name(*name)) return;
     findings.error(item->at(), item->path,
-                   fmt::format("{} is not the name of a node", quoted(*name)),
+                   fmt::format("{} is not the name of a node", in_quotes(*name)),
                    "letters and digits, then also '_' and '-', at most 63 in all");
 }
 
@@ -157,7 +157,7 @@ void parse_named_links(Findings& findings, const Item& many, Node& spoke) {
     for (const JsonMember* member : members_of(findings, *many.value)) {
         if (!member->key_refused && !is_node_name(member->key)) {
             findings.error(member->key_at, many.path,
-                           fmt::format("{} is not the name of a link", quoted(member->key)),
+                           fmt::format("{} is not the name of a link", in_quotes(member->key)),
                            "letters and digits, then also '_' and '-', at most 63 in all");
         }
         parse_link(findings, Item{&member->value, joined(many.path, member->key)}, member->key,
@@ -214,7 +214,7 @@ void parse_spoke(Findings& findings, const JsonMember& member, Topology& topolog
     spoke.at = member.key_at;
     if (!member.key_refused && !is_node_name(spoke.name)) {
         findings.error(member.key_at, "spokes",
-                       fmt::format("{} is not the name of a node", quoted(spoke.name)),
+                       fmt::format("{} is not the name of a node", in_quotes(spoke.name)),
                        "letters and digits, then also '_' and '-', at most 63 in all");
     }
     const ObjectReader object{findings, item, spoke_keys()};

@@ -122,7 +122,7 @@ void parse_router_advertisement(Findings& findings, const Item& item, Node& node
         if (name.value->kind != JsonValue::Kind::String || is_domain_name(name.value->string))
             continue;
         findings.error(name.at(), name.path,
-                       fmt::format("{} is not a domain name", quoted(name.value->string)),
+                       fmt::format("{} is not a domain name", in_quotes(name.value->string)),
                        "such as \"home.example\"");
     }
     object.setting("mtu", advert.mtu, "kernel", Range{1280, 65535});  // RFC 8200 §5

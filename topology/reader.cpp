@@ -45,7 +45,7 @@ std::vector<const JsonMember*> members_of(Findings& findings, const JsonValue& o
     return out;
 }
 
-std::string quoted(std::string_view file_text) {
+std::string in_quotes(std::string_view file_text) {
     constexpr std::size_t max_shown = 48;
     const std::string starred = without_keys(std::string{file_text});  // before a cut hides one's end
     const std::string_view text = starred;
@@ -87,7 +87,7 @@ bool expect_setting(Findings& findings, const Item& item, const SettingForm& for
     if (found == JsonValue::Kind::Refused) return false;
     findings.error(item.at(), item.path,
                    fmt::format("expected {} or \"{}\", not {}", text(form.kind), form.word,
-                               found == JsonValue::Kind::String ? quoted(item.value->string)
+                               found == JsonValue::Kind::String ? in_quotes(item.value->string)
                                                                 : std::string{text(found)}));
     return false;
 }
@@ -113,7 +113,7 @@ namespace {
 
 void refuse(Findings& findings, const Item& item, std::string_view what, std::string hint) {
     findings.error(item.at(), item.path,
-                   fmt::format("{} is not {}", quoted(item.value->string), what), std::move(hint));
+                   fmt::format("{} is not {}", in_quotes(item.value->string), what), std::move(hint));
 }
 
 template <class T>
@@ -131,12 +131,12 @@ std::optional<T> read_word(Findings& findings, const Item& item,
     for (const Word<T>& word : words) {
         if (item.value->string == word.text) return word.value;
         known.emplace_back(word.text);
-        shown.push_back(quoted(word.text));
+        shown.push_back(in_quotes(word.text));
     }
     const std::string near = closest(item.value->string, known);
     findings.error(item.at(), item.path,
                    fmt::format("{} is not known here; expected one of {}",
-                               quoted(item.value->string), listed(shown)),
+                               in_quotes(item.value->string), listed(shown)),
                    near.empty() ? "" : fmt::format("did you mean \"{}\"?", near));
     return std::nullopt;
 }
@@ -282,7 +282,7 @@ std::string refuse_key(Findings& findings, const JsonMember& member, const std::
     std::string near = closest(member.key, keys.allowed);
     std::string hint = near.empty() ? "" : fmt::format("did you mean \"{}\"? ", near);
     hint += fmt::format("allowed here: {}", listed(keys.allowed));
-    findings.error(member.key_at, path, fmt::format("unknown key {}", quoted(member.key)),
+    findings.error(member.key_at, path, fmt::format("unknown key {}", in_quotes(member.key)),
                    std::move(hint));
     return near;
 }

@@ -86,7 +86,7 @@ template <>
 std::optional<DatapathChoice> read_text(Findings& findings, const Item& item);
 
 /// A file's text as a message may show it: in quotes, cut when long.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string in_quotes(std::string_view text);
 /// "a, b and c"
 [[nodiscard]] std::string listed(const std::vector<std::string>& words);
 

@@ -77,7 +77,7 @@ bool is_undone(const Step& step, const KernelState& found) {
                 wanted.up.reset();
                 return link != nullptr && difference(wanted, *link).is_empty();
             },
-            [&](const RenameLink& s) { 
+            [&](const RenameLink& s) {
                 return found.links.contains(s.from) && !found.links.contains(s.to);
             },
             [&](const ChangeLink& s) {

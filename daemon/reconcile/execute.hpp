@@ -27,18 +27,29 @@ struct Report {
 /// the peer's last packet came from, right after we have set it, too.
 [[nodiscard]] KernelState with_roamed_endpoints(KernelState desired, const KernelState& found);
 
-/// Undoes the first `count` steps, last first, each only if it is not undone already.
+/// One whose inverse is refused is undone all the same when the state says so: the kernel takes much along by
+/// itself.
+template <class Kernel>
+void run_inverse(const Step& step, Kernel& kernel, Report& report) {
+    const Result<void> result = kernel.execute(inverse(step));
+    if (result) return;
+    const Result<KernelState> found = kernel.snapshot();
+    if (!found || !is_undone(step, *found)) report.undo_failures.push_back(result.error());
+}
+
+/// Undoes the first `count` steps, last first. Looks at the state only where the kernel refuses: the way back
+/// of a large plan must not read everything for each step.
 template <class Kernel>
 void undo(const Plan& plan, std::size_t count, Kernel& kernel, Report& report) {
-    for (std::size_t i = count; i-- > 0;) {
-        const Step& step = plan.steps[i].step;
-        const Result<KernelState> found = kernel.snapshot();
-        if (found && is_undone(step, *found)) continue;
-        const Result<void> result = kernel.execute(inverse(step));
-        if (result) continue;
-        const Result<KernelState> after = kernel.snapshot();
-        if (!after || !is_undone(step, *after)) report.undo_failures.push_back(result.error());
-    }
+    for (std::size_t i = count; i-- > 0;) run_inverse(plan.steps[i].step, kernel, report);
+}
+
+/// Undoes the step that was refused, as far as it has had an effect.
+template <class Kernel>
+void undo_refused(const Step& step, Kernel& kernel, Report& report) {
+    const Result<KernelState> found = kernel.snapshot();
+    if (found && is_undone(step, *found)) return;
+    run_inverse(step, kernel, report);
 }
 
 /// Runs every step; at the first failure undoes it and all before it. `Kernel` has
@@ -56,7 +67,9 @@ Report execute(const Plan& plan, Kernel& kernel) {
         }
         ++report.done;
     }
-    if (report.failure) undo(plan, report.done + 1, kernel, report);
+    if (!report.failure) return report;
+    undo_refused(plan.steps[report.done].step, kernel, report);
+    undo(plan, report.done, kernel, report);
     return report;
 }
 

@@ -12,7 +12,7 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from kernel_view import every_sysctl, in_order, nft_objects, read_settled, steady, view   # noqa: E402
+from kernel_view import in_order, nft_objects, read_settled, shared_sysctls, steady, view   # noqa: E402
 from node_view import NodeView, differences   # noqa: E402
 from site_of_node import Site, links_of, load, nodes   # noqa: E402
 from story import Failure, long_run, main, overlayctl, root, run, sample, story   # noqa: E402
@@ -42,7 +42,7 @@ class Seen(NodeView):
     """A node with its marks, its firewall, and what else is not an attribute of an object."""
 
     def __init__(self, site):
-        super().__init__(site, reading=lambda host, _: read_settled(host, every_sysctl))
+        super().__init__(site, reading=lambda host, _: read_settled(host, shared_sysctls, devices=True))
         self.aliases = {link["ifname"]: link.get("ifalias", "") for link in self.links}
         self.protocols = sorted(f"{each['family']} {each['dst']} proto {each['protocol']}"
                                 for each in self.found["routes"] if each["protocol"] != "kernel")

@@ -78,8 +78,8 @@ fi
 # on a busy machine the emulated timer can miss the 10 ms in which the kernel wants ten ticks of it
 # ("IO-APIC + timer doesn't work!", Linux 6.1 arch/x86/kernel/apic/io_apic.c, timer_irq_works).
 command_line="console=ttyS0 panic=-1 oops=panic loglevel=5 mitigations=off no_timer_check"
-command_line+=" clocksource=hpet tsc=unstable lab.cache=$cache"
-qemu-system-x86_64 -nodefaults -no-user-config -machine pc -accel tcg,thread=multi -cpu max -smp 2 \
+command_line+=" clocksource=tsc tsc=reliable lab.cache=$cache"
+qemu-system-x86_64 -nodefaults -no-user-config -machine pc -accel tcg,thread=multi -cpu max -smp 1 \
   -m "$memory_mb" -display none -no-reboot -net none \
   -kernel "$cache/vmlinuz" -initrd "$cache/initramfs" -append "$command_line" \
   -serial "file:$job/console" \

@@ -7,45 +7,71 @@ from story import run
 
 ours = "overlay:"
 
-network = """
-ip link add docker0 type bridge; ip link add br-stp type bridge stp_state 1; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
-ip link add vm0 type veth peer name vm1; ip link set vm0 master docker0 up; ip link set vm1 up
-ip link add br-other type bridge; ip link set br-other mtu 1400 address 02:00:00:00:0f:01 up
-ip link add gre-other type gretap local 203.0.113.1 remote 198.51.100.99 key 9 ttl 3
-ip link set gre-other master br-other up
-ip link add wg-other type wireguard; ip addr add 10.200.0.1/24 dev wg-other
+network = r"""
+modprobe -a fou tun
+ip -batch - <<END
+link add docker0 type bridge
+link add br-stp type bridge stp_state 1
+addr add 172.17.0.1/16 dev docker0
+link set docker0 up
+link add vm0 type veth peer name vm1
+link set vm0 master docker0 up
+link set vm1 up
+link add br-other type bridge
+link set br-other mtu 1400 address 02:00:00:00:0f:01 up
+link add gre-other type gretap local 203.0.113.1 remote 198.51.100.99 key 9 ttl 3
+link set gre-other master br-other up
+link add wg-other type wireguard
+addr add 10.200.0.1/24 dev wg-other
+link add vx-other type vxlan id 7 dstport 4789 local 203.0.113.1 remote 198.51.100.97
+link set vx-other alias "overlay is not a mark" up
+link add dum-other type dummy
+link set dum-other up
+addr add 10.201.0.1/24 dev dum-other
+addr add 10.201.0.2/24 dev dum-other
+addr add 10.201.1.1/24 dev dum-other noprefixroute
+addr add fd00:201::1/64 dev dum-other valid_lft 90000 preferred_lft 80000
+route add 10.202.0.0/24 via 10.201.0.9
+route add 10.203.0.0/24 dev dum-other proto 79
+route add 10.204.0.0/24 via 10.201.0.9 metric 7 table 100
+route add fd00:204::/64 dev dum-other
+route add blackhole 10.205.0.0/16
+rule add from 10.201.0.0/24 lookup 100 priority 5000
+fou add port 7777 gue
+fou add port 7778 ipproto 47
+link add gue-other type gretap local 203.0.113.1 remote 198.51.100.96 key 10 ttl 9 encap gue encap-sport 7777 encap-dport 7777
+link add six-other type ip6gretap local 2001:db8:ff::1 remote 2001:db8:fe::99 key 11
+link add bond-other type bond mode active-backup
+link add dum-bond type dummy
+link set dum-bond master bond-other
+link set bond-other up
+link set dum-bond up
+link add link dum-other name dum-other.7 type vlan id 7
+addr add 10.206.0.1/24 brd + dev dum-other.7
+link add link dum-other name mac-other type macvlan mode bridge
+link add vrf-other type vrf table 200
+link set vrf-other up
+link add dum-vrf type dummy
+link set dum-vrf master vrf-other up
+addr add 10.207.0.1/24 dev dum-vrf
+tuntap add tap-other mode tap
+link set tap-other master docker0 up
+link property add dev dum-other altname other-name
+addr add 10.201.2.1/24 brd + dev dum-other label dum-other:x
+addr add 10.201.3.1 peer 10.201.3.2 dev dum-other
+route add 10.208.0.0/16 nexthop via 10.201.0.9 nexthop via 10.201.0.8 weight 3
+route add 10.209.0.0/16 via 10.201.0.9 mtu lock 1300 src 10.201.0.2
+neigh add 10.201.0.9 lladdr 02:00:00:00:0f:09 nud permanent dev dum-other
+END
+ip -6 rule add fwmark 3 lookup 100
 wg genkey >/tmp/other.key
 wg set wg-other private-key /tmp/other.key listen-port 51999 fwmark 9 peer $(wg genkey | wg pubkey) \
   allowed-ips 10.200.0.2/32,fd00:200::/64 endpoint 198.51.100.98:51820 persistent-keepalive 7
 ip link set wg-other up
-ip link add vx-other type vxlan id 7 dstport 4789 local 203.0.113.1 remote 198.51.100.97
-ip link set vx-other alias 'overlay is not a mark' up
-ip link add dum-other type dummy; ip link set dum-other up
-ip addr add 10.201.0.1/24 dev dum-other; ip addr add 10.201.0.2/24 dev dum-other
-ip addr add 10.201.1.1/24 dev dum-other noprefixroute
-ip addr add fd00:201::1/64 dev dum-other valid_lft 90000 preferred_lft 80000
-ip route add 10.202.0.0/24 via 10.201.0.9; ip route add 10.203.0.0/24 dev dum-other proto 79
-ip route add 10.204.0.0/24 via 10.201.0.9 metric 7 table 100; ip -6 route add fd00:204::/64 dev dum-other
-ip route add blackhole 10.205.0.0/16
-ip rule add from 10.201.0.0/24 lookup 100 priority 5000; ip -6 rule add fwmark 3 lookup 100
-modprobe fou; ip fou add port 7777 gue; ip fou add port 7778 ipproto 47
-ip link add gue-other type gretap local 203.0.113.1 remote 198.51.100.96 key 10 ttl 9 \
-  encap gue encap-sport 7777 encap-dport 7777
-ip link add six-other type ip6gretap local 2001:db8:ff::1 remote 2001:db8:fe::99 key 11
-ip link add bond-other type bond mode active-backup; ip link add dum-bond type dummy
-ip link set dum-bond master bond-other; ip link set bond-other up; ip link set dum-bond up
-ip link add link dum-other name dum-other.7 type vlan id 7; ip addr add 10.206.0.1/24 brd + dev dum-other.7
-ip link add link dum-other name mac-other type macvlan mode bridge
-ip link add vrf-other type vrf table 200; ip link set vrf-other up; ip link add dum-vrf type dummy
-ip link set dum-vrf master vrf-other up; ip addr add 10.207.0.1/24 dev dum-vrf
-modprobe tun; ip tuntap add tap-other mode tap; ip link set tap-other master docker0 up
-ip link property add dev dum-other altname other-name
-ip addr add 10.201.2.1/24 brd + dev dum-other label dum-other:x; ip addr add 10.201.3.1 peer 10.201.3.2 dev dum-other
-ip route add 10.208.0.0/16 nexthop via 10.201.0.9 nexthop via 10.201.0.8 weight 3
-ip route add 10.209.0.0/16 via 10.201.0.9 mtu lock 1300 src 10.201.0.2
-ip neigh add 10.201.0.9 lladdr 02:00:00:00:0f:09 nud permanent dev dum-other
-bridge fdb add 02:00:00:00:0f:0a dev vm0 master static; bridge link set dev vm0 isolated on
-tc qdisc add dev dum-other root fq_codel limit 500; ethtool -K dum-other tso off >/dev/null
+bridge fdb add 02:00:00:00:0f:0a dev vm0 master static
+bridge link set dev vm0 isolated on
+tc qdisc add dev dum-other root fq_codel limit 500
+ethtool -K dum-other tso off >/dev/null
 """
 
 firewall = """

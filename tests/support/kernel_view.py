@@ -6,9 +6,13 @@ is a carrier), each part a dictionary or a sorted list that JSON can say. node_v
 """
 
 import json
+import pathlib
 import re
+import socket
+import struct
 import time
 
+from network import inside
 from story import Failure
 
 # One shell for all: under emulation, starting a program is what takes time.
@@ -49,6 +53,8 @@ managed_sysctls = " ".join(
     for name in names) + " /proc/sys/net/bridge/*"
 every_sysctl = "-r /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward " \
                "/proc/sys/net/bridge"
+shared_sysctls = managed_sysctls + " -r /proc/sys/net/ipv4/conf/all /proc/sys/net/ipv4/conf/default " \
+    "/proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default /proc/sys/net/ipv4/ip_forward"
 
 for_ever = 4294967295
 # They come with a module, not with anybody's wish.
@@ -62,8 +68,9 @@ chosen_by_somebody = "3"   # addr_assign_type, NET_ADDR_SET of Linux include/uap
 # ---- what the tools say --------------------------------------------------------------------------
 
 
-def read(site, sysctls=managed_sysctls):
-    """`site`: what has a shell in the namespace. `sysctls`: what grep is to look at."""
+def read(site, sysctls=managed_sysctls, devices=False):
+    """`site`: what has a shell in the namespace. `sysctls`: what grep is to look at; `devices`: all of
+    net.ipv4.conf and net.ipv6.conf, too."""
     text = site.sh(script.replace("SYSCTLS", sysctls)).out
     parts = dict(part.partition("\n")[::2] for part in ("any\n" + text).split("\n@"))
     found = {"links": [], "addresses": [], "routes": [], "rules": [], "fou": [], "ports": [], "fdb": [],
@@ -79,6 +86,8 @@ def read(site, sysctls=managed_sysctls):
                  queues=json.loads(parts["queues"] or "[]"),
                  neighbours=json.loads(parts["neighbours"] or "[]"),
                  nft=json.loads(parts["nft"])["nftables"] if parts["nft"].strip() else [])
+    if devices:
+        found["sysctls"].update(device_sysctls(site.namespace))
     return without_fallbacks(found)
 
 
@@ -157,6 +166,54 @@ def files(text):
     return out
 
 
+def device_sysctls(namespace):
+    """What /proc/sys/net/ipv4/conf and ipv6/conf say of each device, off one answer of rtnetlink: reading
+    thousands of files takes seconds under emulation. Key → value, in the kernel's own units."""
+    request = struct.pack("=IHHII16x", 32, 18, 0x301, 1, 0)   # RTM_GETLINK; NLM_F_REQUEST | NLM_F_DUMP
+    with inside(namespace), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.send(request)
+        out, more = {}, True
+        while more:
+            data = kernel.recv(1 << 20)
+            while data and more:
+                length, kind = struct.unpack_from("=IH", data)
+                if kind == 16:   # RTM_NEWLINK
+                    out.update(settings_of(dict(attributes(data[32:length]))))
+                more = kind != 3   # NLMSG_DONE
+                data = data[(length + 3) & ~3:]
+    return out
+
+
+def settings_of(link):
+    name = link[3][:-1].decode()   # IFLA_IFNAME
+    families = dict(attributes(link.get(26, b"")))   # IFLA_AF_SPEC
+    out = {}
+    for family, attribute, names, label in ((socket.AF_INET, 1, ipv4_settings, "ipv4"),
+                                            (socket.AF_INET6, 2, ipv6_settings, "ipv6")):
+        values = dict(attributes(families.get(family, b""))).get(attribute, b"")   # IFLA_INET(6)_CONF
+        for (value,), setting in zip(struct.iter_unpack("=i", values), names):
+            out[f"net/{label}/conf/{name}/{setting}"] = value
+    return out
+
+
+def attributes(data):
+    """(type, payload) of each netlink attribute."""
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        yield kind & 0x3fff, data[4:length]
+        data = data[(length + 3) & ~3:]
+
+
+def settings_in(header, prefix):
+    """The enumerators of a kernel's header, as sysctls spell them."""
+    text = pathlib.Path("/usr/include/linux", header).read_text()
+    return [name.lower() for name in re.findall(rf"^\s+{prefix}_(\w+)(?: *= *\d+)?,", text, re.M)]
+
+
+ipv4_settings = settings_in("ip.h", "IPV4_DEVCONF")
+ipv6_settings = settings_in("ipv6.h", "DEVCONF")
+
+
 def without_fallbacks(found):
     for part, key in (("links", "ifname"), ("addresses", "dev"), ("routes", "dev"), ("fdb", "ifname"),
                       ("vlans", "ifname"), ("queues", "dev"), ("neighbours", "dev")):
@@ -168,11 +225,11 @@ def without_fallbacks(found):
     return found
 
 
-def read_settled(site, sysctls, deadline=10.0):
+def read_settled(site, sysctls, deadline=10.0, devices=False):
     """read(), once addresses have stopped coming by themselves."""
     end = time.monotonic() + deadline
     while True:
-        found = read(site, sysctls)
+        found = read(site, sysctls, devices)
         late = unsettled(found)
         if not late:
             return found
@@ -206,7 +263,7 @@ def unsettled(found):
 
 def view(site, every=False):
     """`every`: all sysctls of interfaces, not ours alone."""
-    found = read_settled(site, every_sysctl if every else managed_sysctls)
+    found = read_settled(site, shared_sysctls if every else managed_sysctls, devices=every)
     return {
         "links": {each["ifname"]: steady(each) for each in found["links"]},
         **{part: in_order(steady(found[part])) for part in ("addresses", "routes", "rules", "vlans",

@@ -7,29 +7,9 @@
 
 #include <doctest/doctest.h>
 
-#include <fstream>
-#include <sstream>
-
 namespace overlay::test {
 
-Topology example(const std::string& name,
-                 const std::vector<std::pair<std::string, std::string>>& changes) {
-    std::ifstream in{std::string{OVERLAY_SOURCE_DIR} + "/examples/" + name};
-    std::stringstream read;
-    read << in.rdbuf();
-    std::string source = read.str();
-    for (const auto& [from, to] : changes) {
-        REQUIRE(source.find(from) != std::string::npos);
-        for (auto at = source.find(from); at != std::string::npos;
-             at = source.find(from, at + to.size()))
-            source.replace(at, from.size(), to);
-    }
-    const ParsedFile parsed = parse_topology(source, name);
-    CAPTURE(overlay::text(parsed.diagnostics, name, source));
-    REQUIRE(parsed.topology);
-    REQUIRE_FALSE(has_errors(parsed.diagnostics));
-    return *parsed.topology;
-}
+std::string told(const Plan& plan) { return plan_text(plan, "", Colour::Off); }
 
 void add_link(KernelState& state, const char* name, LinkKind kind) {
     Link link{.name = IfName::from_kernel(name), .kind = kind};

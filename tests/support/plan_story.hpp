@@ -1,19 +1,16 @@
 #pragma once
 // One node's life on a model kernel: apply, change the file, go; alone or beside other networks.
 
+#include "tests/support/examples.hpp"
 #include "tests/support/fake_kernel.hpp"
 #include "topology/plan.hpp"
-#include "topology/topology.hpp"
 
 #include <string>
-#include <utility>
-#include <vector>
 
 namespace overlay::test {
 
-/// examples/NAME, each `first` replaced by its `second` in the text; it must be free of errors.
-[[nodiscard]] Topology example(const std::string& name,
-                               const std::vector<std::pair<std::string, std::string>>& changes = {});
+/// The plan as a review sees it.
+[[nodiscard]] std::string told(const Plan& plan);
 
 void add_link(KernelState& state, const char* name, LinkKind kind);
 

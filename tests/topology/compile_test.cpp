@@ -1,6 +1,7 @@
 // What a node's share of the file is, where two facts of the file meet. The whole of it is judged by
 // the examples (plan_test.cpp) and on a real kernel (tests/e2e).
 
+#include "tests/support/examples.hpp"
 #include "topology/intent.hpp"
 
 #include <doctest/doctest.h>
@@ -9,16 +10,9 @@
 #include <set>
 
 using namespace overlay;
+using test::parsed;
 
 namespace {
-
-Topology parsed(const std::string& source) {
-    ParsedFile file = parse_topology(source, "n.json");
-    CAPTURE(text(file.diagnostics, "n.json", source));
-    REQUIRE(file.topology);
-    REQUIRE_FALSE(has_errors(file.diagnostics));
-    return *file.topology;
-}
 
 std::vector<std::string> routes_of(const NodeIntent& intent) {
     std::vector<std::string> out;

@@ -2,26 +2,22 @@
 // refused, "valid" is accepted, with warnings or without. The texts were written by hand, place by
 // place.
 
+#include "tests/support/examples.hpp"
 #include "topology/topology.hpp"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <string>
 #include <vector>
 
 using namespace overlay;
+using test::file_text;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string read(const fs::path& path) {
-    std::ifstream file{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{file}, {}};
-}
 
 std::vector<fs::path> cases(const char* kind) {
     std::vector<fs::path> out;
@@ -39,7 +35,7 @@ struct Verdict {
 };
 
 Verdict judge(const fs::path& folder) {
-    const std::string source = read(folder / "topology.json");
+    const std::string source = file_text(folder / "topology.json");
     const ParsedFile file = parse_topology(source, "topology.json");
     return {file.topology && !has_errors(file.diagnostics),
             text(file.diagnostics, "topology.json", source)};
@@ -56,7 +52,7 @@ TEST_SUITE("golden files") {
             CAPTURE(folder.filename().string());
             const Verdict verdict = judge(folder);
             CHECK_FALSE(verdict.accepted);
-            CHECK(verdict.text == read(folder / "expected.txt"));
+            CHECK(verdict.text == file_text(folder / "expected.txt"));
         }
     }
 
@@ -74,7 +70,7 @@ TEST_SUITE("golden files") {
             CAPTURE(folder.filename().string());
             const Verdict verdict = judge(folder);
             CHECK(verdict.accepted);
-            CHECK(verdict.text == read(folder / "expected.txt"));
+            CHECK(verdict.text == file_text(folder / "expected.txt"));
         }
     }
 }

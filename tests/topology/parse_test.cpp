@@ -1,6 +1,7 @@
 // From bytes to values: what a file says arrives, what it leaves out has its default, and no bytes
 // whatever crash, hang or blow up the parser.
 
+#include "tests/support/examples.hpp"
 #include "topology/json_document.hpp"
 #include "topology/topology.hpp"
 
@@ -15,14 +16,12 @@
 #include <string>
 
 using namespace overlay;
+using test::example;
+using test::file_text;
+using test::parsed;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string read(const fs::path& path) {
-    std::ifstream file{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{file}, {}};
-}
 
 std::vector<fs::path> examples() {
     std::vector<fs::path> out;
@@ -31,17 +30,6 @@ std::vector<fs::path> examples() {
     }
     std::sort(out.begin(), out.end());
     return out;
-}
-
-Topology parsed(const std::string& source) {
-    const ParsedFile file = parse_topology(source, "t.json");
-    INFO(text(file.diagnostics, "t.json", source));
-    REQUIRE(file.topology);
-    return *file.topology;
-}
-
-Topology example(const char* name) {
-    return parsed(read(fs::path{OVERLAY_SOURCE_DIR} / "examples" / name));
 }
 
 std::string only_message(const std::string& source) {
@@ -65,7 +53,7 @@ TEST_SUITE("parse") {
     TEST_CASE("every example is accepted") {
         REQUIRE(examples().size() >= 8);
         for (const fs::path& path : examples()) {
-            const std::string source = read(path);
+            const std::string source = file_text(path);
             const ParsedFile file = parse_topology(source, path.filename().string());
             INFO(text(file.diagnostics, path.filename().string(), source));
             CHECK(file.topology.has_value());
@@ -272,7 +260,7 @@ TEST_SUITE("parse") {
 
     TEST_CASE("no truncation of an example crashes the parser or passes for a topology") {
         for (const fs::path& path : examples()) {
-            const std::string source = read(path);
+            const std::string source = file_text(path);
             const std::size_t last_brace = source.rfind('}');
             for (std::size_t size = 0; size <= last_brace; size += 1 + size / 97) {
                 CAPTURE(path.filename().string());
@@ -291,7 +279,7 @@ TEST_SUITE("parse") {
         CAPTURE(seed);
         std::mt19937 random{seed};
         for (const fs::path& path : examples()) {
-            const std::string source = read(path);
+            const std::string source = file_text(path);
             for (int round = 0; round < 60; ++round) {
                 std::string changed = source;
                 for (int flips = 0; flips < 3; ++flips) {

@@ -10,7 +10,9 @@
 using namespace overlay;
 using test::add_link;
 using test::FakeKernel;
+using test::parsed;
 using test::Story;
+using test::told;
 
 namespace {
 
@@ -45,14 +47,6 @@ std::string with(std::string source, const Changes& changes) {
         source.replace(at, from.size(), to);
     }
     return source;
-}
-
-Topology parsed(const std::string& source) {
-    const ParsedFile file = parse_topology(source, "changes.json");
-    CAPTURE(overlay::text(file.diagnostics, "changes.json", source));
-    REQUIRE(file.topology);
-    REQUIRE_FALSE(has_errors(file.diagnostics));
-    return *file.topology;
 }
 
 struct Change {
@@ -103,8 +97,6 @@ const std::vector<Change> changes{
       {R"(iaZko="})", R"(iaZko="}})"}}},
     {"a spoke is gone", {{",\n    " + c_link, ""}}},
 };
-
-std::string told(const Plan& p) { return plan_text(p, "", Colour::Off); }
 
 /// An endpoint is wherever the peer last called from: undo() leaves it at that.
 KernelState but_for_roaming(KernelState now, const KernelState& before) {

@@ -11,6 +11,7 @@ using test::add_link;
 using test::example;
 using test::fresh_host;
 using test::Host;
+using test::told;
 
 namespace {
 
@@ -36,8 +37,6 @@ NodeIntent second() {
         {R"("yichen": {)", R"("yichen2": {)"}};
     return intent_of(example("home.json", other), "linode");
 }
-
-std::string told(const Plan& p) { return plan_text(p, "", Colour::Off); }
 
 void check_same(const KernelState& found, const KernelState& expected) {
     CHECK(found.links == expected.links);

@@ -1,6 +1,7 @@
 // Rules of meaning that a single golden file cannot show: that derived values are judged like
 // stated ones, and that a verdict does not depend on the order of the file.
 
+#include "tests/support/examples.hpp"
 #include "topology/derive.hpp"
 #include "topology/topology.hpp"
 #include "topology/validate.hpp"
@@ -8,26 +9,13 @@
 #include <doctest/doctest.h>
 
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <string>
 
 using namespace overlay;
+using test::example;
 
 namespace {
-
-std::string read(const std::string& path) {
-    std::ifstream file{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{file}, {}};
-}
-
-Topology example(const std::string& name) {
-    const std::string source = read(std::string{OVERLAY_SOURCE_DIR} + "/examples/" + name);
-    const ParsedFile file = parse_topology(source, name);
-    REQUIRE(file.topology);
-    return *file.topology;
-}
 
 /// A key that differs for each number.
 PublicKey key(std::uint8_t number) {
