@@ -1,216 +1,236 @@
 #!/usr/bin/python3
-"""How fast Ethernet is carried, ours beside others, in one run and alternating: two namespaces of this run's own
-and a cable between them, iperf3 at both ends.
+"""How fast Ethernet and packets are carried, ours beside others, in one run and alternating.
 
-    measure.py [--repeat 5] [--seconds 4] [--raw FILE] [NAME…]
+    measure.py [--repeat 5] [--seconds 3] [--cable veth|nic] [--raw FILE] [--list] [NAME…]
 
-As root; needs iperf3 and the built `carry` (ninja -C .build/release carry). Prints medians in Gbit/s and ratios to
-kernel vxlan in the same run; --raw keeps every figure. A repetition during which the hypervisor took more than 5 %
-of the processors' time is dropped, and said so.
+As root; needs iperf3 and the built `carry` and `packets` (ninja -C .build/release carry packets). In each repetition
+every contestant is set up anew and measured: TCP (cubic) with one flow and with four, there and back; UDP packets of
+64 and 1400 bytes that arrive each second of as many as the sender can send; round trips, idle, under wireguard-go's
+greatest TCP load and under its own; processor seconds per GB of the one flow, of the whole machine (with iperf3 at both
+ends) and of the carrying processes alone; and their largest resident memory. Prints medians and their ratios; --raw
+keeps every figure (plots.py draws it). A measurement during which the hypervisor took more than 5 % of the processors'
+time is dropped, and said so.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
-import shutil
+import platform
 import statistics
 import subprocess
 import tempfile
 import time
 
-root = pathlib.Path(__file__).resolve().parents[3]
-carry = root / ".build/release/tests/carry"
-namespaces = [f"bench-{side}.{os.getpid()}" for side in "ab"]
-outer = ["10.9.0.1", "10.9.0.2"]
-inner = ["10.8.0.1", "10.8.0.2"]
-tunnel = ["10.7.0.1", "10.7.0.2"]
-directions = {"there": [], "back": ["-R"], "four": ["-P", "4"]}
+from contestants import World, available, binaries
+
+packets = binaries / "packets"
+clock_ticks = os.sysconf("SC_CLK_TCK")
 
 
-def run(*argv, **options):
-    return subprocess.run(list(map(str, argv)), check=True, text=True, capture_output=True, **options).stdout
+# ---- what the machine says ----------------------------------------------------------------------------
 
 
-def at(side, *argv):
-    return run("ip", "netns", "exec", namespaces[side], *argv)
+def processor_seconds():
+    """(busy, stolen, all) of the whole machine."""
+    words = [int(word) for word in pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    idle, stolen = words[3] + words[4], words[7]
+    return [part / clock_ticks for part in (sum(words) - idle - stolen, stolen, sum(words))]
 
 
-def ip(side, words):
-    run("ip", "-n", namespaces[side], *words.split())
+def process_seconds(processes):
+    total = 0
+    for process in processes:
+        fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / clock_ticks
 
 
-@contextlib.contextmanager
-def world():
-    try:
-        for name in namespaces:
-            run("ip", "netns", "add", name)
-        run("ip", "link", "add", "cable", "netns", namespaces[0], "type", "veth",
-            "peer", "name", "cable", "netns", namespaces[1])
-        for side in (0, 1):
-            ip(side, "link set lo up")
-            ip(side, f"addr add {outer[side]}/24 dev cable")
-            ip(side, "link set cable up")
-        yield
-    finally:
-        for name in namespaces:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+def resident_mib(processes):
+    """The largest of them at its largest."""
+    kib = [int(line.split()[1]) for process in processes
+           for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return max(kib) / 1024
 
 
-# ---- what is measured: each makes a device "tun" with the inner addresses at both ends --------------
+class Stolen(Exception):
+    """The hypervisor was busy with others."""
 
 
-def address(side):
-    ip(side, f"addr add {inner[side]}/24 dev tun")
-    ip(side, "link set tun up")
+class Watch:
+    """What a block took of the machine and of the processes."""
+
+    def __init__(self, processes=()):
+        self.processes = processes
+
+    def __enter__(self):
+        self.before = processor_seconds(), process_seconds(self.processes)
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            return
+        busy, stolen, everything = (late - early for late, early in zip(processor_seconds(), self.before[0]))
+        if stolen > 0.05 * everything:
+            raise Stolen
+        self.machine, self.own = busy, process_seconds(self.processes) - self.before[1]
 
 
-@contextlib.contextmanager
-def removed_after():
-    try:
-        yield
-    finally:
-        for side in (0, 1):
-            subprocess.run(["ip", "-n", namespaces[side], "link", "delete", "tun"], capture_output=True)
+# ---- loads --------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def vxlan(_folder):
-    with removed_after():
-        for side in (0, 1):
-            ip(side, f"link add tun type vxlan id 7 local {outer[side]} remote {outer[1 - side]} dstport 4789")
-            address(side)
-        yield inner[1]
+class Bench:
+    def __init__(self, world, seconds):
+        self.world, self.seconds, self.load_gbits = world, seconds, None
 
-
-@contextlib.contextmanager
-def cable(_folder):
-    yield outer[1]
-
-
-@contextlib.contextmanager
-def ours(folder, mode, mtu, config_of, offload="auto"):
-    """`carry` at both ends; config_of(side): the endpoint that it has there."""
-    processes = []
-    with removed_after():
-        try:
-            for side in (0, 1):
-                ip(side, f"tuntap add tun mode {mode} vnet_hdr")
-                ip(side, f"link set tun mtu {mtu}")
-                address(side)
-                config = folder / f"{side}.json"
-                config.write_text(json.dumps({"offload": offload, "endpoints": [config_of(side)]}))
-                processes.append(subprocess.Popen(
-                    ["ip", "netns", "exec", namespaces[side], carry, config], stderr=subprocess.DEVNULL))
-            yield inner[1]
-        finally:
-            for process in processes:
-                process.terminate()
-                process.wait()
-
-
-def gretap_gue(offload):
-    def endpoint(side):
-        link = {"device": "tun", "remote": outer[1 - side], "remote_port": 5555, "key": 77}
-        return {"local": outer[side], "port": 5555, "links": [link]}
-    return lambda folder: ours(folder, "tap", 1446, endpoint, offload)
-
-
-def wireguard(mode, mtu):
-    """Packets (tun), or Ethernet in GRE (tap)."""
-    keys = [run("wg", "genkey").strip() for _ in (0, 1)]
-    publics = [run("wg", "pubkey", input=key).strip() for key in keys]
-
-    def endpoint(side):
-        peer = {"public_key": publics[1 - side], "endpoint": f"{outer[1 - side]}:51820",
-                "allowed_ips": [f"{inner[1 - side]}/32", f"{tunnel[1 - side]}/32"]}
-        device = {"tun": "tun"} if mode == "tun" else {"links": [
-            {"device": "tun", "local": tunnel[side], "remote": tunnel[1 - side], "key": 77}]}
-        return {"private_key": keys[side], "port": 51820, "mtu": 1440, "peers": [peer], **device}
-    return lambda folder: ours(folder, mode, mtu, endpoint)
-
-
-@contextlib.contextmanager
-def wireguard_go(folder):
-    keys = [run("wg", "genkey").strip() for _ in (0, 1)]
-    publics = [run("wg", "pubkey", input=key).strip() for key in keys]
-    with removed_after():
-        for side in (0, 1):
-            name = f"go{side}"   # of its control socket, which both namespaces share
-            at(side, "wireguard-go", name)
-            (folder / "key").write_text(keys[side])
-            at(side, "wg", "set", name, "private-key", folder / "key", "listen-port", "51820",
-               "peer", publics[1 - side], "allowed-ips", "0.0.0.0/0", "endpoint", f"{outer[1 - side]}:51820")
-            ip(side, f"link set {name} name tun")
-            address(side)
-        yield inner[1]
-
-
-contestants = {"veth": cable, "vxlan": vxlan,
-               "gretap-gue": gretap_gue("auto"), "gretap-gue, no offload": gretap_gue("none")}
-if shutil.which("wg"):
-    contestants |= {"wireguard": wireguard("tun", 1440), "gretap-wireguard": wireguard("tap", 1398)}
-if shutil.which("wireguard-go"):
-    contestants["wireguard-go"] = wireguard_go
-
-
-# ---- measuring -----------------------------------------------------------------------------------
-
-
-def stolen_share(before, after):
-    spent = [late - early for early, late in zip(before, after)]
-    return spent[7] / max(sum(spent), 1)
-
-
-def processor_times():
-    return [int(word) for word in pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
-
-
-def gbits(target, options, seconds):
-    server = subprocess.Popen(["ip", "netns", "exec", namespaces[1], "iperf3", "-s", "-1"],
-                              stdout=subprocess.DEVNULL)
-    try:
-        for attempt in range(50):   # until it listens, and the tunnel is up
+    def meet(self, target):
+        for _ in range(100):
+            if subprocess.run(self.world.argv(0, "ping", "-n", "-c", "1", "-W", "1", target),
+                              capture_output=True).returncode == 0:
+                return
             time.sleep(0.1)
-            client = subprocess.run(["ip", "netns", "exec", namespaces[0], "iperf3", "-J", "-c", target,
-                                     "-t", str(seconds), "-C", "cubic", *options], capture_output=True, text=True)
-            if client.returncode == 0:
-                return json.loads(client.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
-    finally:
-        server.terminate()
-        server.wait()
-    raise SystemExit(f"iperf3: {client.stdout}")
+        raise SystemExit(f"{target} does not answer")
+
+    def iperf(self, target, *options, seconds=None):
+        """Started; finish with gbits_of()."""
+        server = subprocess.Popen(self.world.argv(1, "iperf3", "-s", "-1", "--forceflush"), stdout=subprocess.PIPE,
+                                  text=True)
+        while "listening" not in server.stdout.readline():
+            pass
+        client = subprocess.Popen(
+            self.world.argv(0, "iperf3", "-J", "-c", target, "-t", seconds or self.seconds, "-C", "cubic", *options),
+            stdout=subprocess.PIPE, text=True)
+        return server, client
+
+    def gbits_of(self, pair):
+        server, client = pair
+        try:
+            told = json.loads(client.communicate(timeout=60)[0])
+            return told["end"]["sum_received"]["bits_per_second"] / 1e9
+        finally:
+            server.terminate()
+            server.communicate()
+
+    def tcp(self, target, processes, figures):
+        for name, options in (("there", ()), ("back", ("-R",)), ("four there", ("-P", "4")),
+                              ("four back", ("-P", "4", "-R"))):
+            with keeping(figures, name) as keep, Watch(processes) as watch:
+                gbits = self.gbits_of(self.iperf(target, *options))
+                keep(f"TCP {name}, Gbit/s", gbits)
+            if name == "there" and f"TCP {name}, Gbit/s" in figures:
+                gigabytes = gbits * self.seconds / 8
+                figures["CPU s/GB, machine"] = watch.machine / gigabytes
+                if processes:
+                    figures["CPU s/GB, processes"] = watch.own / gigabytes
+
+    def udp(self, target, figures):
+        for size in (64, 1400):
+            with keeping(figures, f"UDP {size}") as keep, Watch():
+                counter = subprocess.Popen(self.world.argv(1, packets, "receive", 9000, self.seconds),
+                                           stdout=subprocess.PIPE, text=True)
+                time.sleep(0.1)
+                sender = subprocess.Popen(self.world.argv(0, packets, "send", target, 9000, size, self.seconds),
+                                          stdout=subprocess.DEVNULL)
+                arrived = json.loads(counter.communicate()[0])["packets"]
+                sender.wait()
+                keep(f"UDP {size} bytes, packets/s", arrived / self.seconds)
+
+    def round_trips(self, target, figures):
+        echo = subprocess.Popen(self.world.argv(1, packets, "echo", 9001, 60))
+        loads = {"idle": None, "loaded": ()}
+        if self.load_gbits:
+            loads["under wireguard-go's load"] = ("-b", f"{self.load_gbits * 1e9:.0f}")
+        try:
+            for name, options in loads.items():
+                with keeping(figures, name) as keep, Watch():
+                    load = self.iperf(target, *options, seconds=self.seconds + 1) if options is not None else None
+                    time.sleep(0.3)
+                    trips = json.loads(self.world.at(0, packets, "ping", target, 9001, 64, 200, self.seconds))
+                    if load:
+                        self.gbits_of(load)
+                    keep(f"round trip {name}, p50 us", trips["p50_us"])
+                    keep(f"round trip {name}, p99 us", trips["p99_us"])
+        finally:
+            echo.kill()
+            echo.wait()
+
+    def measure(self, name, contestant):
+        figures = {}
+        with contestant(self.world) as (target, processes):
+            self.meet(target)
+            self.tcp(target, processes, figures)
+            if name == "wireguard-go" and "TCP there, Gbit/s" in figures:
+                self.load_gbits = figures["TCP there, Gbit/s"]
+            self.udp(target, figures)
+            self.round_trips(target, figures)
+            if processes:
+                figures["RSS, MiB"] = resident_mib(processes)
+        return figures
+
+
+class keeping:
+    """Keeps figures unless the block ends in Stolen."""
+
+    def __init__(self, figures, what):
+        self.figures, self.what, self.new = figures, what, {}
+
+    def __enter__(self):
+        return self.new.__setitem__
+
+    def __exit__(self, kind, *_):
+        if kind is Stolen:
+            print(f"dropped: {self.what}: processor time was stolen", flush=True)
+            return True
+        self.figures.update(self.new)
+        return None
+
+
+# ---- what is printed ------------------------------------------------------------------------------------
+
+
+def medians_of(runs):
+    return {key: statistics.median(each[key] for each in runs if key in each)
+            for key in dict.fromkeys(key for each in runs for key in each)}
+
+
+def table(raw):
+    medians = {name: medians_of(runs) for name, runs in raw["figures"].items()}
+    keys = list(dict.fromkeys(key for each in medians.values() for key in each))
+    width = max(map(len, keys))
+    for key in keys:
+        print(key)
+        for name, each in medians.items():
+            if key not in each:
+                continue
+            ratios = [f"{each[key] / medians[base][key]:8.2f} x {base}" for base in ("vxlan", "wireguard-go")
+                      if medians.get(base, {}).get(key) and base != name]
+            print(f"    {name:{width}} {each[key]:12.2f}" + "".join(ratios))
 
 
 def main():
     words = argparse.ArgumentParser()
     words.add_argument("names", nargs="*")
     words.add_argument("--repeat", type=int, default=5)
-    words.add_argument("--seconds", type=int, default=4)
+    words.add_argument("--seconds", type=int, default=3)
+    words.add_argument("--cable", choices=("veth", "nic"), default="veth")
     words.add_argument("--raw", type=pathlib.Path)
+    words.add_argument("--list", action="store_true")
     asked = words.parse_args()
-    chosen = {name: made for name, made in contestants.items() if not asked.names or name in asked.names}
-    figures = {name: {direction: [] for direction in directions} for name in chosen}
-    with world(), tempfile.TemporaryDirectory() as folder:
-        for _ in range(asked.repeat):
-            for name, made in chosen.items():
-                with made(pathlib.Path(folder)) as target:
-                    for direction, options in directions.items():
-                        before = processor_times()
-                        figure = gbits(target, options, asked.seconds)
-                        if stolen_share(before, processor_times()) > 0.05:
-                            print(f"dropped: {name}, {direction}: processor time was stolen")
-                            continue
-                        figures[name][direction].append(figure)
-    if asked.raw:
-        asked.raw.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"{'TCP, cubic, Gbit/s':28}" + "".join(f"{each:>10}" for each in directions) + f"{'/ vxlan':>10}")
-    medians = {name: {direction: statistics.median(each or [0]) for direction, each in kinds.items()}
-               for name, kinds in figures.items()}
-    for name, kinds in medians.items():
-        ratio = kinds["there"] / medians["vxlan"]["there"] if "vxlan" in medians else 0
-        print(f"{name:28}" + "".join(f"{each:10.2f}" for each in kinds.values()) + f"{ratio:10.2f}")
+    chosen = {name: made for name, made in available().items() if not asked.names or name in asked.names}
+    if asked.list:
+        print("\n".join(chosen))
+        return
+    raw = {"kernel": platform.release(), "processors": os.cpu_count(), "cable": asked.cable,
+           "congestion control": "cubic", "seconds": asked.seconds, "figures": {name: [] for name in chosen}}
+    with tempfile.TemporaryDirectory() as folder, World(pathlib.Path(folder), asked.cable) as world:
+        bench = Bench(world, asked.seconds)
+        for repetition in range(asked.repeat):
+            for name, contestant in chosen.items():
+                raw["figures"][name].append(bench.measure(name, contestant))
+                if asked.raw:
+                    asked.raw.write_text(json.dumps(raw, indent=1) + "\n")
+            print(f"repetition {repetition + 1} of {asked.repeat} done", flush=True)
+    table(raw)
 
 
 main()
