@@ -13,7 +13,9 @@ namespace overlay::io {
 
 namespace {
 
-constexpr int wanted_buffer_bytes = 7 * 1024 * 1024;   // a burst of a hundred super-frames
+// A burst of some thirty super-frames. Seven times as much carries no more, and all that is in it waits: round trips
+// under full load took twice as long (docs/benchmarks.md).
+constexpr int wanted_buffer_bytes = 1024 * 1024;
 constexpr int full_patience_ms = 2;
 
 bool set(int fd, int level, int option, int value) {

@@ -1,4 +1,5 @@
-// UDP packets for measurements: as many as go, or so many a second; counted, echoed, timed. One line of JSON at the end.
+// UDP packets for measurements: as many as go, or so many a second; counted, echoed, timed. One line of JSON at its
+// end.
 //
 //     packets receive PORT SECONDS                                {"packets": …, "bytes": …}
 //     packets send ADDRESS PORT SIZE SECONDS [PER_SECOND]         {"packets": …}
