@@ -171,9 +171,10 @@ Result<void> run(Options& options) {
 }
 
 /// Runs the worker in a child, and another one at once when it dies of a signal: frames are lost meanwhile, links
-/// are not. One that dies again and again gets pauses. The exit code of one that ended by itself.
+/// are not. One that dies young again and again gets pauses, up to the age from which it needs none: there are
+/// never many more starts than one per `longest`. The exit code of one that ended by itself.
 int supervise(Options& options) {
-    constexpr std::chrono::milliseconds enough{5000}, longest{1000};
+    constexpr std::chrono::milliseconds longest{1000};
     std::chrono::milliseconds pause{0};
     (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
     for (;;) {
@@ -190,10 +191,10 @@ int supervise(Options& options) {
         while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {}
         if (WIFEXITED(status)) return WEXITSTATUS(status);
         std::cerr << "overlayd: the worker died of signal " << WTERMSIG(status) << "; another one starts\n";
-        const bool again = std::chrono::steady_clock::now() - started < enough;
+        const bool was_young = std::chrono::steady_clock::now() - started < longest;
+        if (!was_young) pause = std::chrono::milliseconds{0};
         std::this_thread::sleep_for(pause);
-        pause = again ? std::min(2 * pause + std::chrono::milliseconds{5}, longest)
-                      : std::chrono::milliseconds{0};
+        if (was_young) pause = std::min(2 * pause + std::chrono::milliseconds{5}, longest);
     }
 }
 
