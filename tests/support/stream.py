@@ -11,7 +11,7 @@ import threading
 import time
 
 from network import inside
-from story import Failure, wait_until
+from story import wait_until
 
 _SO_TIMESTAMPNS = 35   # asm-generic/socket.h
 _payload = struct.Struct("!Qd")   # number, when it was sent
@@ -119,8 +119,3 @@ class Streams:
         wait_until(lambda: all(stream.first_since(moment) for stream in streams),
                    "something comes again: " + "; ".join(stream.name for stream in streams), deadline, every=0.005)
         return {stream.name: stream.first_since(moment) for stream in streams}
-
-    def check_silent(self, moment, streams):
-        talking = [stream.name for stream in streams if stream.first_since(moment)]
-        if talking:
-            raise Failure("still comes through: " + "; ".join(talking))
