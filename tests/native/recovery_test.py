@@ -53,8 +53,9 @@ def descriptors(pid):
 
 
 def cpu_seconds(pid):
+    """Its own, and those of its children that have ended (proc(5): utime, stime, cutime, cstime)."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")   # utime, stime: proc(5)
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 class Node:
@@ -67,6 +68,12 @@ class Node:
 
     def __call__(self, *words, code=0):
         return run_inside(self.place, *words, code=code)
+
+    def cpu_seconds(self):
+        """Of its supervisor and all its workers."""
+        worker = self.worker
+        own = cpu_seconds(worker) if worker else 0
+        return own + cpu_seconds(self.supervisor)
 
     def sh(self, text):
         return self("sh", "-ec", text)
@@ -99,9 +106,10 @@ class Network:
         """Kills their workers; when that began, and when the last of them was gone."""
         workers = {node: node.worker for node in nodes}
         began = now()
-        for worker in workers.values():
-            os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: all(node.worker != worker for node, worker in workers.items()), "all are dead",
+        for worker in filter(None, workers.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: not any(worker and node.worker == worker for node, worker in workers.items()), "all are dead",
                    every=0.0005)
         return began, now()
 
@@ -133,13 +141,12 @@ class Network:
         return max(came.values()) - healed
 
     def check_idle(self, when):
-        """With no traffic, no worker uses more than a tenth of a processor."""
+        """With no traffic, no node's overlayd uses more than a tenth of a processor."""
         self.streams.pause()
         time.sleep(0.05)   # what is on its way
-        workers = [node.worker for node in self.nodes.values()]
-        before = [cpu_seconds(pid) for pid in workers]
+        before = [node.cpu_seconds() for node in self.nodes.values()]
         time.sleep(0.5)
-        used = [cpu_seconds(pid) - each for pid, each in zip(workers, before)]
+        used = [node.cpu_seconds() - each for node, each in zip(self.nodes.values(), before)]
         self.streams.begin()
         self.s.check(max(used) <= 0.05, f"{when}: CPU seconds of half an idle second at {list(self.nodes)}: {used}")
 
@@ -270,6 +277,7 @@ def _(s):
     network = Network(s)
     for node in (network.hub, network.nodes["macbook"]):
         pid, clients = node.worker, []
+        before = descriptors(pid)
         control = str(node.directory / "run/control.sock")
 
         def connect(many):
@@ -298,6 +306,7 @@ def _(s):
         s.contains(node.ctl("diff").out, "0 to add, 0 to change", f"diff at {node.name} beside a hundred clients")
         for client in clients:
             client.close()
+        wait_until(lambda: descriptors(pid) == before, "all clients are gone")
 
 
 def check_flow(network, when):
@@ -333,11 +342,9 @@ def _(s):
     def die_without(node, take_away, give_back):
         take_away()
         network.kill([node])
-        wait_until(lambda: node.worker, "another worker")
         time.sleep(2.5)   # beyond one look of the new worker for what it lacks
         network.check_idle(f"at {node.name}, something missing")
         network.kill([node])   # nor does that one forget
-        wait_until(lambda: node.worker, "another worker")
         time.sleep(0.5)
         give_back()
         network.streams.first_delivery(now(), deadline=8)
@@ -360,8 +367,14 @@ def _(s):
         wait_until(lambda: is_serving(hub), "another worker")
 
     die_without(hub, steal_ports, lambda: [thief.close() for thief in thieves])
-    die_without(hub, lambda: resource.prlimit(hub.supervisor, resource.RLIMIT_NOFILE, (9, 1024)),
-                lambda: resource.prlimit(hub.supervisor, resource.RLIMIT_NOFILE, (1024, 1024)))
+
+    def limit_descriptors(many):
+        for pid in filter(None, (hub.supervisor, hub.worker)):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (many, 1024))
+
+    for many in (9, 12, 14):   # too few to start, for a device, for all of them
+        die_without(hub, lambda: limit_descriptors(many), lambda: limit_descriptors(1024))
 
 
 def is_bound(udp, port):
@@ -386,7 +399,8 @@ def _(s):
         worker = hub.worker
         if worker:
             seen.add(worker)
-            os.kill(worker, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         time.sleep(0.001)
     s.check(8 <= len(seen) <= 20, f"{len(seen)} workers in six seconds")
     wait_until(lambda: is_serving(hub), "another worker")
