@@ -11,7 +11,7 @@ import threading
 import time
 
 from network import inside
-from story import wait_until
+from story import Failure
 
 _SO_TIMESTAMPNS = 35   # asm-generic/socket.h
 _payload = struct.Struct("!Qd")   # number, when it was sent
@@ -110,12 +110,17 @@ class Streams:
     # ---- what is asked ---------------------------------------------------------------------------
 
     def of(self, *names):
-        """Those whose names begin so; all of them without a name."""
-        return [stream for stream in self.all if not names or stream.name.startswith(names)]
+        """Those whose names begin so."""
+        return [stream for stream in self.all if stream.name.startswith(names)]
 
-    def first_delivery(self, moment, streams=None, deadline=30.0):
-        """By stream: when the first came of what was sent since the moment."""
-        streams = self.all if streams is None else streams
-        wait_until(lambda: all(stream.first_since(moment) for stream in streams),
-                   "something comes again: " + "; ".join(stream.name for stream in streams), deadline, every=0.005)
-        return {stream.name: stream.first_since(moment) for stream in streams}
+    def first_delivery(self, moment, deadline=30.0):
+        """By name of the stream: when the first came of what was sent since the moment."""
+        end, came = time.monotonic() + deadline, {}
+        while len(came) < len(self.all):
+            came |= {stream.name: first for stream in self.all
+                     if stream.name not in came and (first := stream.first_since(moment))}
+            if time.monotonic() > end:
+                silent = [stream.name for stream in self.all if stream.name not in came]
+                raise Failure(f"within {deadline:g} s nothing comes from " + "; ".join(silent))
+            time.sleep(0.005)
+        return came
