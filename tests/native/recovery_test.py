@@ -57,6 +57,18 @@ def _(s):
     s.note(f"{2 * kills_per_kind} outages each, {told}")
 
 
+@story("whoever starts again calls the others, though it has nothing to send")
+def _(s):
+    network = Network(s)
+    for way, killed in (("from", [network.hub]), ("to", [network.nodes[name] for name in spokes])):
+        for stream in network.streams.all:
+            stream.is_quiet = f", {way} the hub" in stream.name
+        time.sleep(0.1)   # what is on its way
+        began, dead = network.kill(killed)
+        slowest = max(network.first_delivery(dead, f"nothing goes {way} the hub", 10).values()) - began
+        s.check(slowest < 1, f"an outage of {slowest:.1f} s while nothing goes {way} the hub")
+
+
 # ---- what is taken away and comes back ----------------------------------------------------------------
 
 underlay_of = {"office": ("10.1.2.2/24", "10.1.2.7/24", "10.1.2.1"),
@@ -161,7 +173,7 @@ def _(s):
                            "strace is there")
 
             def relent():
-                s.check(node.answers(), f"{name} serves nobody while sendmsg says {error}")
+                s.check(node.ask("state"), f"{name} serves nobody while sendmsg says {error}")
                 tracers[0].stop()
 
             network.suffer(f"{error} at {name}", refuse, relent, leaving)
@@ -237,38 +249,41 @@ def _(s):
     network = Network(s)
     hub, home, macbook = (network.nodes[name] for name in ("linode", "home", "macbook"))
 
-    def die_without(nodes, take_away, give_back):
+    def die_without(nodes, take_away, give_back, keeping=()):
         take_away()
         network.kill(nodes)
         time.sleep(2.5)   # beyond the next worker's next look for what it lacks
         network.check_idle("with something missing")
-        network.kill(nodes)   # nor does that one forget
+        for node in keeping:
+            node.have_it_keep()
+        network.kill(nodes)   # what it lacks is not forgotten
         time.sleep(0.5)
         give_back()
         network.first_delivery(now(), "all is there again", 8)
 
     thieves = []
 
-    def take_devices_and_ports():
-        home.sh("ip link set gt-linode down name other")
-        macbook.sh("ip link set wg-linode down name other")
+    def steal(port):
         os.kill(hub.supervisor, signal.SIGSTOP)
         os.kill(hub.worker, signal.SIGKILL)
-        for port in (5555, 23450):
-            with inside(hub.place):
-                thief = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            wait_until(lambda: is_bound(thief, port), f"port {port} is free")
-            thieves.append(thief)
+        with inside(hub.place):
+            thieves.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        wait_until(lambda: is_bound(thieves[-1], port), f"port {port} is free")
         os.kill(hub.supervisor, signal.SIGCONT)
-        wait_until(hub.answers, "another worker")
+        wait_until(lambda: hub.ask("state"), "another worker")
 
-    def give_them_back():
-        for thief in thieves:
-            thief.close()
+    def take_devices():
+        home.sh("ip link set gt-linode down name other")
+        macbook.sh("ip link set wg-linode down name other")
+        steal(5555)
+
+    def give_devices_back():
+        thieves.pop().close()
         home.sh("ip link set other name gt-linode up")
         macbook.sh("ip link set other name wg-linode up")
 
-    die_without([hub, home, macbook], take_devices_and_ports, give_them_back)
+    die_without([hub, home, macbook], take_devices, give_devices_back, [home])
+    die_without([hub], lambda: steal(23450), lambda: thieves.pop().close(), [hub])
 
     def limit_descriptors(many):
         for pid in filter(None, (hub.supervisor, hub.worker)):
@@ -298,7 +313,7 @@ def _(s):
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.001)
     s.check(6 <= len(seen) <= 16, f"{len(seen)} workers in four seconds")
-    wait_until(hub.answers, "another worker")
+    wait_until(lambda: hub.ask("state"), "another worker")
     time.sleep(1.2)
     began, dead = network.kill([hub])
     slowest = max(network.streams.first_delivery(dead).values()) - began

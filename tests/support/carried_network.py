@@ -78,14 +78,19 @@ class Node:
     def control_socket(self):
         return str(self.directory / "run/control.sock")
 
-    def answers(self):
-        """Whether its worker answers a request, within a second."""
+    def ask(self, verb, body=""):
+        """What its worker answers within a second; None: nothing, or that something failed."""
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
             client.settimeout(1)
             client.connect(self.control_socket)
-            client.sendall(b"state 0\n")
-            return client.recv(1) != b""
-        return False
+            client.sendall(f"{verb} {len(body)}\n{body}".encode())
+            head, _, answer = client.recv(1 << 20).decode().partition("\n")
+            return answer if head.startswith("ok ") else None
+        return None
+
+    def have_it_keep(self):
+        """Its worker writes down what it carries: when it is told to have a port that it has."""
+        self.network.s.check(self.ask("add-port", self.ask("state")) is not None, f"{self.name} keeps what it carries")
 
     @property
     def worker(self):
@@ -97,8 +102,8 @@ class Network:
     def __init__(self, s):
         if "QEMU TCG" in pathlib.Path("/proc/cpuinfo").read_text():
             raise Skip("an emulated processor: its seconds say nothing")
-        self.s, self.lab = s, Lab(s, "home.json", one_of_each_kind)
-        s.at_end(lambda: self.lab("down", code=None))
+        self.s, self.lab, self.nodes = s, Lab(s, "home.json", one_of_each_kind), {}
+        s.at_end(self.end)
         self.lab("up", "--keys", self.lab.keys)
         self.nodes = {name: Node(self, name) for name in self.lab.nodes}
         self.hub = self.nodes["linode"]
@@ -108,6 +113,13 @@ class Network:
             self.streams.between(name, (self.nodes[name].place, here), (self.hub.place, there))
         self.streams.begin()
         self.streams.first_delivery(now())
+
+    def end(self):
+        """Goes, and whatever a story that failed has left behind."""
+        self.lab("down", code=None)
+        for pid in run("pgrep", "-f", f"overlayd .*--run-dir {self.lab.state}", code=None).out.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     def kill(self, nodes):
         """Kills their workers; when that began, and when the last of them was gone."""
