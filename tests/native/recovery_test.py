@@ -209,6 +209,7 @@ def _(s):
         macbook.sh("ip address del 10.1.1.2/24 dev eth0; ip address add 10.1.1.7/24 dev eth0; "
                    "ip route add default via 10.1.1.1")
         network.first_delivery(now(), "without descriptors, macbook elsewhere", 1)
+        time.sleep(0.2)   # it tries at once, in vain
         hang_up()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
 

@@ -102,7 +102,7 @@ class Network:
     def __init__(self, s):
         if "QEMU TCG" in pathlib.Path("/proc/cpuinfo").read_text():
             raise Skip("an emulated processor: its seconds say nothing")
-        self.s, self.lab, self.nodes = s, Lab(s, "home.json", one_of_each_kind), {}
+        self.s, self.lab = s, Lab(s, "home.json", one_of_each_kind)
         s.at_end(self.end)
         self.lab("up", "--keys", self.lab.keys)
         self.nodes = {name: Node(self, name) for name in self.lab.nodes}
