@@ -81,9 +81,13 @@ std::variant<Options, int> read_options(int argc, char** argv) {
 // ---- the end ------------------------------------------------------------------------------------
 
 int end_fd = -1;     // for the signal handlers
-pid_t worker = -1;
+pid_t worker = -1;   // -1: just now there is none
+volatile std::sig_atomic_t is_ending = 0;
 
-void pass_to_worker(int number) { (void)::kill(worker, number); }
+void end_worker(int number) {
+    is_ending = 1;
+    if (worker > 0) (void)::kill(worker, number);
+}
 
 void ask_to_end(int) {
     const std::uint64_t one = 1;
@@ -196,16 +200,30 @@ int work(Options& options) {
 int supervise(Options& options) {
     constexpr std::chrono::milliseconds longest{1000};
     std::chrono::milliseconds pause{0};
+    const std::string& directory = options.service.run_directory;
+    if (const auto made = io::make_directories(directory, 0755); !made)
+        return complain(made.error(), options.ready_fd);
+    const auto lock = io::FileLock::acquire(control::supervisor_lock(directory), std::chrono::seconds{1});
+    if (!lock) return complain(lock.error(), options.ready_fd);
     (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
     for (;;) {
         const auto started = std::chrono::steady_clock::now();
         worker = ::fork();
-        if (worker < 0) return complain(io::system_error("start a worker", errno), options.ready_fd);
-        if (worker == 0) ::_exit(work(options));
+        if (worker < 0) {
+            const int code = complain(io::system_error("start a worker", errno), options.ready_fd);
+            if (!options.was_ready || is_ending != 0) return code;
+            std::this_thread::sleep_for(longest);
+            continue;
+        }
+        if (worker == 0) {
+            (void)std::signal(SIGTERM, SIG_DFL);   // its own comes later
+            ::_exit(work(options));
+        }
         if (options.ready_fd >= 0) ::close(std::exchange(options.ready_fd, -1));
-        (void)std::signal(SIGTERM, pass_to_worker);
+        (void)std::signal(SIGTERM, end_worker);
         int status = 0;
         while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {}
+        worker = -1;
         if (WIFEXITED(status) && WEXITSTATUS(status) != try_again) return WEXITSTATUS(status);
         if (WIFSIGNALED(status))
             std::cerr << "overlayd: the worker died of signal " << WTERMSIG(status) << "; another one starts\n";
@@ -213,6 +231,7 @@ int supervise(Options& options) {
         const bool was_young = std::chrono::steady_clock::now() - started < longest;
         if (!was_young) pause = std::chrono::milliseconds{0};
         std::this_thread::sleep_for(pause);
+        if (is_ending != 0) return 0;
         if (was_young) pause = std::min(2 * pause + std::chrono::milliseconds{5}, longest);
     }
 }

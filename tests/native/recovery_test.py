@@ -167,16 +167,21 @@ def _(s):
             tracers = []
 
             def refuse():
-                tracers.append(s.start("strace", "-qq", "-o", "/dev/null", "-p", node.worker, "-e", "trace=sendmmsg",
-                                       "-e", f"inject=sendmmsg:error={error}"))
-                wait_until(lambda: "TracerPid:\t0" not in pathlib.Path(f"/proc/{node.worker}/status").read_text(),
-                           "strace is there")
+                tracers.append(refuse_call(s, node.worker, "sendmmsg", error))
 
             def relent():
                 s.check(node.ask("state"), f"{name} serves nobody while sendmsg says {error}")
                 tracers[0].stop()
 
             network.suffer(f"{error} at {name}", refuse, relent, leaving)
+
+
+def refuse_call(s, pid, call, error):
+    """Has a system call of the process fail, until what is returned is stopped."""
+    tracer = s.start("strace", "-qq", "-o", "/dev/null", "-p", pid, "-e", f"trace={call}",
+                     "-e", f"inject={call}:error={error}")
+    wait_until(lambda: "TracerPid:\t0" not in pathlib.Path(f"/proc/{pid}/status").read_text(), "strace is there")
+    return tracer
 
 
 @story("no descriptors left: what flows goes on flowing, nothing spins, and all is well when there are some again")
@@ -302,7 +307,7 @@ def is_bound(udp, port):
     return False
 
 
-@story("a worker that dies again and again gets pauses; the next to die after a quiet second gets none")
+@story("a worker that dies again and again gets pauses, after a quiet second none; no memory for one is no end")
 def _(s):
     network = Network(s)
     hub, seen, end = network.hub, set(), time.monotonic() + 4
@@ -314,11 +319,23 @@ def _(s):
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.001)
     s.check(6 <= len(seen) <= 16, f"{len(seen)} workers in four seconds")
-    wait_until(lambda: hub.ask("state"), "another worker")
+    # Not before its pause is over, though there is nobody now: or all would be drift, and `down` would end nobody.
+    s.contains(hub.ctl("diff").out, "0 to add, 0 to change", "diff in a pause")
     time.sleep(1.2)
     began, dead = network.kill([hub])
     slowest = max(network.streams.first_delivery(dead).values()) - began
     s.check(slowest < 1, f"an outage of {slowest:.1f} s")
+    tracer = refuse_call(s, hub.supervisor, "clone", "ENOMEM")
+    network.kill([hub])
+    time.sleep(0.5)
+    s.check(not hub.worker, "there is memory for another worker")
+    tracer.stop()
+    network.first_delivery(now(), "there is memory again", 3)
+    for _ in range(5):   # SIGTERM in a pause, when there is no worker to take it
+        wait_until(lambda: hub.worker, "another worker", every=0.001)
+        network.kill([hub])
+    os.kill(hub.supervisor, signal.SIGTERM)
+    wait_until(lambda: not pathlib.Path(f"/proc/{hub.supervisor}").exists(), "the supervisor has ended", deadline=3)
     s.note(f"{len(seen)} workers in four seconds, then an outage of {1000 * slowest:.0f} ms")
 
 
