@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 
+import machine_view
 from example_lab import Lab, all_in_userspace
 from network import run_inside
 from story import Failure, Skip, overlayctl, run, wait_until
@@ -19,7 +20,7 @@ spokes = ("home", "office", "macbook")
 
 def one_of_each_kind(content):
     all_in_userspace(content)
-    content["network"] = "recovery"   # beside other tests, which bring up the example itself
+    content["network"] = machine_view.beside   # other tests bring up the example itself
     content["hub"]["wireguard"]["interface"] = "wg_recovery"
     del content["spokes"]["yichen"]
     del content["hub"]["router_advertisement"]
