@@ -66,7 +66,8 @@ list_parts() {
   for file in tests/native/*_test.py; do
     name=native/$(basename "$file" _test.py)
     if can_natively; then
-      part "$name" 600 env OVERLAY_LONG=$long OVERLAY_BUILD="$root/.build/release" "$python" "$file"
+      part "$name" $((long == 1 ? 3600 : 600)) env OVERLAY_LONG=$long OVERLAY_SEED="${OVERLAY_SEED:-$RANDOM}" \
+        OVERLAY_BUILD="$root/.build/release" "$python" "$file"
     else
       # shellcheck disable=SC2046
       part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") "$python" "$file"

@@ -336,7 +336,9 @@ bool Planner::udp_port_taken(Family family, std::uint16_t port, const Step& for_
     if (std::any_of(ledger_.fou_ports.begin(), ledger_.fou_ports.end(), freed)) return false;
     for (const auto& [name, device] : found_.wireguard) {
         const Link* link = found_link(name);
-        const bool ours = link != nullptr && is_ours(*link) && holds_its_port(*link);
+        // Without a link: overlayd has it still, and somebody has deleted the TUN.
+        const bool ours = link == nullptr ? ledger_.links.contains(name)
+                                          : is_ours(*link) && holds_its_port(*link);
         if (ours && device.listen_port == port) return false;
     }
     for (const UdpSocket& socket : found_.udp_sockets) {

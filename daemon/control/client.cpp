@@ -4,8 +4,12 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -40,6 +44,26 @@ Result<std::string> receive_answer(int fd) {
     }
 }
 
+/// Whether one lives that starts another worker when this one has died.
+bool is_supervised(const std::string& run_directory) {
+    const netlink::UniqueFd lock{::open(supervisor_lock(run_directory).c_str(), O_RDONLY | O_CLOEXEC)};
+    return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+/// A worker that is about to start is waited for: it is not true that nobody carries anything. 0 or an errno.
+int connect_patiently(int fd, const sockaddr_un& address, const std::string& run_directory) {
+    constexpr std::chrono::milliseconds longest_pause{1500}, between_tries{20};
+    const auto deadline = std::chrono::steady_clock::now() + longest_pause;
+    while (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {   // NOLINT
+        const int why = errno;
+        const bool may_come = (why == ECONNREFUSED || why == ENOENT) && is_supervised(run_directory) &&
+                              std::chrono::steady_clock::now() < deadline;
+        if (!may_come) return why;
+        std::this_thread::sleep_for(between_tries);
+    }
+    return 0;
+}
+
 }  // namespace
 
 Result<Client> Client::connect(const std::string& run_directory) {
@@ -54,8 +78,8 @@ Result<Client> Client::connect(const std::string& run_directory) {
     if (!fd) return fail(io::system_error(doing, errno));
     for (const int which : {SO_RCVTIMEO, SO_SNDTIMEO})
         (void)::setsockopt(fd.get(), SOL_SOCKET, which, &patience, sizeof patience);
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {   // NOLINT
-        Error error = io::system_error(doing, errno);
+    if (const int why = connect_patiently(fd.get(), address, run_directory); why != 0) {
+        Error error = io::system_error(doing, why);
         if (error.code == ECONNREFUSED) error.kind = Error::Kind::NotFound;   // its socket outlived it
         return fail(std::move(error));
     }

@@ -115,4 +115,8 @@ Answer take_answer(std::string& received) {
 
 std::string socket_path(const std::string& run_directory) { return run_directory + "/control.sock"; }
 
+std::string supervisor_lock(const std::string& run_directory) {
+    return run_directory + "/supervisor.lock";
+}
+
 }  // namespace overlay::control

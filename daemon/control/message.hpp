@@ -50,5 +50,7 @@ struct Answer {
 
 /// <run>/control.sock
 [[nodiscard]] std::string socket_path(const std::string& run_directory);
+/// <run>/supervisor.lock, which whoever starts another worker when one dies holds as long as it lives.
+[[nodiscard]] std::string supervisor_lock(const std::string& run_directory);
 
 }  // namespace overlay::control

@@ -73,6 +73,15 @@ std::vector<LinkReport> Engine::counters() const {
     return out;
 }
 
+std::vector<IfName> Engine::broken() const {
+    std::vector<IfName> out;
+    for (const auto& [name, endpoint] : gue_)
+        std::ranges::move(endpoint->broken(), std::back_inserter(out));
+    for (const auto& [name, endpoint] : wireguard_)
+        std::ranges::move(endpoint->broken(), std::back_inserter(out));
+    return out;
+}
+
 // ---- the loop -----------------------------------------------------------------------------------
 
 io::EventLoop::Deadline Engine::next_deadline() const {

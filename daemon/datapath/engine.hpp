@@ -33,6 +33,8 @@ class Engine {
     [[nodiscard]] Result<void> run(int stop);
 
     [[nodiscard]] std::vector<LinkReport> counters() const;
+    /// Devices of all endpoints that cannot be read any more.
+    [[nodiscard]] std::vector<IfName> broken() const;
 
   private:
     Engine(io::EventLoop loop, const EngineOptions& options)

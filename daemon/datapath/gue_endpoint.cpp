@@ -96,6 +96,14 @@ std::vector<LinkReport> GueEndpoint::counters() const {
     return out;
 }
 
+std::vector<IfName> GueEndpoint::broken() const {
+    std::vector<IfName> out;
+    for (const auto& link : links_) {
+        if (link->port.fault()) out.push_back(link->port.name());
+    }
+    return out;
+}
+
 // ---- from the device to the network -------------------------------------------------------------
 
 void GueEndpoint::on_device(Link& link) {

@@ -47,6 +47,8 @@ class GueEndpoint final : private io::Reader {
     [[nodiscard]] Result<void> set_links(const std::vector<GueLinkConfig>& links);
 
     [[nodiscard]] std::vector<LinkReport> counters() const;
+    /// Devices that cannot be read any more: somebody has deleted them.
+    [[nodiscard]] std::vector<IfName> broken() const;
 
   private:
     struct Link;

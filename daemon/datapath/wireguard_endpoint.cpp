@@ -185,6 +185,15 @@ std::vector<LinkReport> WireguardEndpoint::counters() const {
     return out;
 }
 
+std::vector<IfName> WireguardEndpoint::broken() const {
+    std::vector<IfName> out;
+    for (const auto& link : links_) {
+        if (link->port.fault()) out.push_back(link->port.name());
+    }
+    if (tun_ && tun_->port.fault()) out.push_back(tun_->port.name());
+    return out;
+}
+
 // ---- keys and peers -----------------------------------------------------------------------------
 
 void WireguardEndpoint::set_private_key(const wireguard::Secret32& key) {

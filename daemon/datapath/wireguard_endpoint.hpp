@@ -101,6 +101,8 @@ class WireguardEndpoint {
     /// Before an end in good order: what must be remembered, exactly.
     void finish();
     [[nodiscard]] std::vector<LinkReport> counters() const;
+    /// Devices that cannot be read any more: somebody has deleted them.
+    [[nodiscard]] std::vector<IfName> broken() const;
 
   private:
     struct Link;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <netinet/ip.h>
 #include <netinet/udp.h>
@@ -208,6 +209,7 @@ std::size_t UdpSocket::send(std::span<const Train> trains) {
         3 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
     std::array<mmsghdr, batch> messages;
     alignas(cmsghdr) std::array<std::byte, batch * control_bytes> controls;
+    bool is_patient = true;   // once without success, and the rest does not wait: others have packets, too
     while (!trains.empty()) {
         if (!can_send_whole(trains.front())) {
             lost += send_one_by_one(trains.front());
@@ -222,10 +224,11 @@ std::size_t UdpSocket::send(std::span<const Train> trains) {
         const int sent = ::sendmmsg(fd(), messages.data(), static_cast<unsigned>(count), 0);
         if (sent > 0) {
             trains = trains.subspan(static_cast<std::size_t>(sent));
+            is_patient = true;
             continue;
         }
         if (errno == EINTR) continue;
-        if (errno == EAGAIN) {
+        if (errno == EAGAIN && std::exchange(is_patient, false)) {
             pollfd wait{fd(), POLLOUT, 0};
             if (::poll(&wait, 1, full_patience_ms) > 0) continue;
             errno = ENOBUFS;

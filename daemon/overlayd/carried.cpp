@@ -69,7 +69,9 @@ Result<void> Carried::carry(const IfName& device, const Links& links) {
                           .ttl = gretap.ttl,
                           .traffic_class = gretap.tos});
     }
-    return engine_.wireguard(device.str())->set_devices(device, inside);
+    std::optional<IfName> tun;
+    if (!without_tun_.contains(device)) tun = device;
+    return engine_.wireguard(device.str())->set_devices(tun, inside);
 }
 
 /// All that goes the way that `where` goes.
@@ -144,7 +146,7 @@ Result<void> Carried::set_link(const IfName& name, const GretapAttributes& greta
 // ---- WireGuard ----------------------------------------------------------------------------------
 
 Result<void> Carried::add_device(const IfName& name) {
-    if (devices_.contains(name)) return carry(name, links_);   // its TUN may have been made anew
+    if (devices_.contains(name)) return retake_tun(name);   // it may have been made anew
     datapath::WireguardEndpointConfig config{.name = name.str()};
     config.tun = name;
     config.stamp_file = fmt::format("{}/{}.stamp", state_directory_, name.str());
@@ -152,6 +154,31 @@ Result<void> Carried::add_device(const IfName& name) {
     if (const auto opened = engine_.set(config); !opened) return opened;
     devices_.insert(name);
     return {};
+}
+
+Result<void> Carried::retake_tun(const IfName& name) {
+    without_tun_.erase(name);
+    auto carried = carry(name, links_);
+    if (!carried) without_tun_.insert(name);
+    return carried;
+}
+
+void Carried::retake_tuns() {
+    const std::set<IfName> gone = without_tun_;
+    for (const IfName& name : gone) (void)retake_tun(name);
+}
+
+Carried::Links Carried::let_go_of_broken() {
+    Links out;
+    std::set<IfName> devices;
+    for (const IfName& name : engine_.broken()) {
+        if (const auto link = links_.find(name); link != links_.end()) out.insert(links_.extract(link));
+        else devices.insert(name);
+    }
+    without_tun_.merge(std::set{devices});
+    for (const IfName& name : devices) (void)carry(name, links_);
+    for (const auto& [name, gretap] : out) (void)carry_where(gretap, links_);
+    return out;
 }
 
 void Carried::follow_mtus() {
@@ -168,6 +195,7 @@ datapath::WireguardEndpoint* Carried::device(const IfName& name) {
 
 Result<void> Carried::remove(const IfName& name) {
     if (devices_.erase(name) == 1) {
+        without_tun_.erase(name);
         engine_.remove(name.str());
         std::erase_if(links_, [&](const auto& link) { return goes_through(link.second, name); });
         return {};

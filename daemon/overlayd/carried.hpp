@@ -33,6 +33,12 @@ class Carried {
     /// nullptr: there is none.
     [[nodiscard]] datapath::WireguardEndpoint* device(const IfName& name);
 
+    using Links = std::map<IfName, GretapAttributes>;
+    /// Whose devices somebody has deleted: TAPs, which are forgotten. WireGuard devices keep their sessions, and
+    /// have no TUN until retake_tuns() finds it again.
+    [[nodiscard]] Links let_go_of_broken();
+    void retake_tuns();
+
     /// WireGuard pads packets up to the device's MTU, which anybody can change at any time.
     void follow_mtus();
 
@@ -41,9 +47,9 @@ class Carried {
     [[nodiscard]] bool is_empty() const { return ports_.empty() && links_.empty() && devices_.empty(); }
 
   private:
-    using Links = std::map<IfName, GretapAttributes>;
     Result<void> carry(const FouPort& port, const Links& links);
     Result<void> carry(const IfName& device, const Links& links);
+    Result<void> retake_tun(const IfName& name);
     Result<void> carry_where(const GretapAttributes& where, const Links& links);
     [[nodiscard]] const FouPort* port_of(const GretapAttributes& gretap) const;
 
@@ -52,6 +58,7 @@ class Carried {
     std::set<FouPort> ports_;
     Links links_;
     std::set<IfName> devices_;
+    std::set<IfName> without_tun_;   ///< of those
 };
 
 }  // namespace overlay::overlayd

@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -60,7 +61,10 @@ class ControlServer::Client final : public io::Reader {
         return {};
     }
 
+    [[nodiscard]] std::uint64_t last_turn() const { return last_turn_; }
+
     void on_readable() override {
+        last_turn_ = ++server_.turns_;
         if (!read() || !answer_all()) server_.drop(fd_.get());   // this object is gone
     }
 
@@ -95,6 +99,7 @@ class ControlServer::Client final : public io::Reader {
     io::UniqueFd fd_;
     io::Watch watch_;
     std::string received_;
+    std::uint64_t last_turn_ = ++server_.turns_;
 };
 
 // ---- all of them --------------------------------------------------------------------------------
@@ -120,24 +125,43 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
     const int why = errno;
     ::umask(former);
     if (!listens) return fail(io::system_error(doing, why));
-    auto watch = loop.watch(out->fd_.get(), *out);
-    if (!watch) return pass_on(watch);
-    out->watch_ = std::move(*watch);
+    if (const auto watched = out->watch(); !watched) return pass_on(watched);
     return out;
+}
+
+Result<void> ControlServer::watch() {
+    auto watch = loop_.watch(fd_.get(), *this);
+    if (!watch) return pass_on(watch);
+    watch_.emplace(std::move(*watch));
+    return {};
 }
 
 ControlServer::~ControlServer() {
     if (fd_) (void)::unlink(path_.c_str());
 }
 
+/// Who does not get in for want of descriptors is there still, so that the loop would turn for nothing: until the
+/// next look it is not asked. Where there is no room, whoever has been silent for longest has to go.
 void ControlServer::on_readable() {
     io::UniqueFd fd{::accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
-    if (!fd || !may_talk(fd.get()) || clients_.size() >= max_clients) return;
+    if (!fd) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) watch_.reset();
+        return;
+    }
+    if (!may_talk(fd.get())) return;
+    if (clients_.size() >= max_clients) {
+        clients_.erase(std::ranges::min_element(
+            clients_, {}, [](const auto& each) { return each.second->last_turn(); }));
+    }
     (void)::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &answer_room_bytes,
                        sizeof answer_room_bytes);
     const int number = fd.get();
     auto client = std::make_unique<Client>(*this, std::move(fd));
     if (client->watch()) clients_.insert_or_assign(number, std::move(client));
+}
+
+void ControlServer::on_time() {
+    if (!watch_) (void)watch();
 }
 
 void ControlServer::drop(int fd) { clients_.erase(fd); }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 
 namespace overlay::overlayd {
 
@@ -20,10 +21,13 @@ class ControlServer final : private io::Reader {
     [[nodiscard]] static Result<std::unique_ptr<ControlServer>> listen(
         const std::string& run_directory, io::EventLoop& loop, Serve serve);
     ~ControlServer() override;
+    /// Now and then: listens again after descriptors had run out.
+    void on_time();
 
   private:
     class Client;
     ControlServer(io::EventLoop& loop, Serve serve, std::string path);
+    [[nodiscard]] Result<void> watch();
     void on_readable() override;   // somebody new
     void drop(int fd);
 
@@ -31,7 +35,8 @@ class ControlServer final : private io::Reader {
     Serve serve_;
     std::string path_;
     io::UniqueFd fd_;
-    io::Watch watch_;
+    std::optional<io::Watch> watch_;
+    std::uint64_t turns_ = 0;
     std::map<int, std::unique_ptr<Client>> clients_;
 };
 

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <iostream>
 #include <thread>
 #include <utility>
@@ -33,6 +34,7 @@ struct Options {
     ServiceOptions service;
     int ready_fd = -1;
     bool supervise = false;
+    bool was_ready = false;   ///< this worker, or one before it
 };
 
 /// nullopt: the program is over, with this exit code.
@@ -79,9 +81,13 @@ std::variant<Options, int> read_options(int argc, char** argv) {
 // ---- the end ------------------------------------------------------------------------------------
 
 int end_fd = -1;     // for the signal handlers
-pid_t worker = -1;
+pid_t worker = -1;   // -1: just now there is none
+volatile std::sig_atomic_t is_ending = 0;
 
-void pass_to_worker(int number) { (void)::kill(worker, number); }
+void end_worker(int number) {
+    is_ending = 1;
+    if (worker > 0) (void)::kill(worker, number);
+}
 
 void ask_to_end(int) {
     const std::uint64_t one = 1;
@@ -100,8 +106,8 @@ Result<io::UniqueFd> end_by_signal() {
 /// Every two seconds, and soon when asked to.
 class Ticks final : public io::Reader {
   public:
-    Result<void> start(io::EventLoop& loop, Service& service) {
-        service_ = &service;
+    Result<void> start(io::EventLoop& loop, std::function<void()> tick) {
+        tick_ = std::move(tick);
         fd_ = io::UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
         const itimerspec every{{2, 0}, {2, 0}};
         if (!fd_ || ::timerfd_settime(fd_.get(), 0, &every, nullptr) != 0)
@@ -115,7 +121,7 @@ class Ticks final : public io::Reader {
         std::uint64_t count = 0;
         if (::read(fd_.get(), &count, sizeof count) <= 0) return;
         is_soon_ = false;
-        service_->on_time();
+        tick_();
     }
     void soon() {
         if (std::exchange(is_soon_, true)) return;
@@ -125,7 +131,7 @@ class Ticks final : public io::Reader {
     }
 
   private:
-    Service* service_ = nullptr;
+    std::function<void()> tick_;
     bool is_soon_ = false;
     io::UniqueFd fd_;
     io::Watch watch_;
@@ -160,40 +166,73 @@ Result<void> run(Options& options) {
     if (!engine) return pass_on(engine);
     Ticks ticks;
     Service service{**engine, options.service, [] { ask_to_end(0); }, [&] { ticks.soon(); }};
-    if (const auto started = ticks.start((*engine)->loop(), service); !started) return started;
     const auto server =
         ControlServer::listen(options.service.run_directory, (*engine)->loop(),
                               [&](const control::Request& request) { return service.serve(request); });
     if (!server) return pass_on(server);
-    service.resume();
+    const auto tick = [&] {
+        service.on_time();
+        (*server)->on_time();
+    };
+    if (const auto started = ticks.start((*engine)->loop(), tick); !started) return started;
+    if (const auto resumed = service.resume(); !resumed) return resumed;
+    options.was_ready = true;
     tell_ready(std::exchange(options.ready_fd, -1), "ready\n");
     return (*engine)->run(end->get());
 }
 
-/// Runs the worker in a child, and another one at once when it dies of a signal: frames are lost meanwhile, links
-/// are not. One that dies again and again gets pauses. The exit code of one that ended by itself.
+constexpr int try_again = 75;   // EX_TEMPFAIL of sysexits.h
+
+/// The exit code of a worker. Others must start for one that fails in its middle, or in the place of one that has
+/// died, such as for want of descriptors; but not beside another overlayd.
+int work(Options& options) {
+    const auto ran = run(options);
+    if (ran) return 0;
+    const auto kind = ran.error().kind;
+    const bool is_over = !options.was_ready || kind == Error::Kind::Busy || kind == Error::Kind::Conflict;
+    (void)complain(ran.error(), options.ready_fd);
+    return is_over ? 1 : try_again;
+}
+
+/// Runs the worker in a child, and another one at once when it dies: frames are lost meanwhile, links are not.
+/// One that dies young again and again gets pauses, up to the age from which it needs none: there are never many
+/// more starts than one per `longest`. The exit code of one that ended for good.
 int supervise(Options& options) {
-    constexpr std::chrono::milliseconds enough{5000}, longest{1000};
+    constexpr std::chrono::milliseconds longest{1000};
     std::chrono::milliseconds pause{0};
+    const std::string& directory = options.service.run_directory;
+    if (const auto made = io::make_directories(directory, 0755); !made)
+        return complain(made.error(), options.ready_fd);
+    const auto lock = io::FileLock::acquire(control::supervisor_lock(directory), std::chrono::seconds{1});
+    if (!lock) return complain(lock.error(), options.ready_fd);
     (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
     for (;;) {
         const auto started = std::chrono::steady_clock::now();
         worker = ::fork();
-        if (worker < 0) return complain(io::system_error("start a worker", errno), options.ready_fd);
+        if (worker < 0) {
+            const int code = complain(io::system_error("start a worker", errno), options.ready_fd);
+            if (!options.was_ready || is_ending != 0) return code;
+            std::this_thread::sleep_for(longest);
+            continue;
+        }
         if (worker == 0) {
-            const auto ran = run(options);
-            ::_exit(ran ? 0 : complain(ran.error(), options.ready_fd));
+            (void)std::signal(SIGTERM, SIG_DFL);   // its own comes later
+            ::_exit(work(options));
         }
         if (options.ready_fd >= 0) ::close(std::exchange(options.ready_fd, -1));
-        (void)std::signal(SIGTERM, pass_to_worker);
+        (void)std::signal(SIGTERM, end_worker);
         int status = 0;
         while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {}
-        if (WIFEXITED(status)) return WEXITSTATUS(status);
-        std::cerr << "overlayd: the worker died of signal " << WTERMSIG(status) << "; another one starts\n";
-        const bool again = std::chrono::steady_clock::now() - started < enough;
+        worker = -1;
+        if (WIFEXITED(status) && WEXITSTATUS(status) != try_again) return WEXITSTATUS(status);
+        if (WIFSIGNALED(status))
+            std::cerr << "overlayd: the worker died of signal " << WTERMSIG(status) << "; another one starts\n";
+        options.was_ready = true;   // whoever waited for the first one knows what became of it
+        const bool was_young = std::chrono::steady_clock::now() - started < longest;
+        if (!was_young) pause = std::chrono::milliseconds{0};
         std::this_thread::sleep_for(pause);
-        pause = again ? std::min(2 * pause + std::chrono::milliseconds{5}, longest)
-                      : std::chrono::milliseconds{0};
+        if (is_ending != 0) return 0;
+        if (was_young) pause = std::min(2 * pause + std::chrono::milliseconds{5}, longest);
     }
 }
 

@@ -23,6 +23,8 @@ void say(const std::string& what) { std::fputs(("overlayd: " + what + "\n").c_st
 
 std::string kept_path(const ServiceOptions& options) { return options.run_directory + "/overlayd.json"; }
 
+std::string_view view(const wireguard::SecretText& text) { return {text.data(), text.size()}; }
+
 tl::unexpected<Error> invalid(std::string_view what) {
     return fail(Error::Kind::Invalid, "serve a request", what, EINVAL);
 }
@@ -107,14 +109,14 @@ Result<std::string> Service::serve(const control::Request& request) {
 }
 
 Result<std::string> Service::change(const control::Request& request) {
+    let_go_of_broken();   // one that is gone must not be in the way of another
     const IfName name = IfName::from_kernel(request.argument);
     if (request.verb == "uapi") return uapi(request.argument, request.body);
     Result<void> done = {};
     if (request.verb == "add-device") {
         done = add_device(name);
     } else if (request.verb == "remove") {
-        wg_sockets_.erase(name);
-        done = carried_.remove(name);
+        done = remove(name);
     } else {
         done = set(request);
     }
@@ -122,8 +124,18 @@ Result<std::string> Service::change(const control::Request& request) {
     return std::string{};
 }
 
+Result<void> Service::remove(const IfName& name) {
+    wg_sockets_.erase(name);
+    const bool was_awaited = awaited_.devices.erase(name) + awaited_.links.erase(name) > 0;
+    std::erase_if(awaited_.links, [&](const auto& link) { return link.second.device == name; });
+    auto removed = carried_.remove(name);
+    if (!removed && was_awaited) return {};
+    return removed;
+}
+
 Result<void> Service::add_device(const IfName& name) {
     if (const auto added = carried_.add_device(name); !added) return added;
+    awaited_.devices.erase(name);
     carried_.device(name)->tell_of_events([this] { soon_(); });
     serve_wg(name);
     return {};
@@ -137,13 +149,19 @@ Result<void> Service::set(const control::Request& request) {
         const bool has_one = state->links.size() == 1 && state->links.begin()->second.gretap;
         if (!has_one) return invalid("set-link takes one TAP with its gretap attributes");
         const auto& [name, link] = *state->links.begin();
-        return carried_.set_link(name, *link.gretap);
+        auto done = carried_.set_link(name, *link.gretap);
+        if (done) awaited_.links.erase(name);
+        return done;
     }
     if (request.verb != "add-port" && request.verb != "remove-port")
         return invalid(fmt::format("\"{}\" is none of the verbs", request.verb));
     if (state->fou_ports.size() != 1) return invalid(request.verb + " takes one fou port");
     const FouPort& port = *state->fou_ports.begin();
-    return request.verb == "add-port" ? carried_.add_port(port) : carried_.remove_port(port);
+    const bool was_awaited = awaited_.ports.erase(port) > 0;
+    if (request.verb == "add-port") return carried_.add_port(port);
+    auto removed = carried_.remove_port(port);
+    if (!removed && was_awaited) return {};
+    return removed;
 }
 
 std::string Service::counters() {
@@ -165,19 +183,27 @@ std::string Service::counters() {
 // ---- what must not be forgotten -----------------------------------------------------------------
 
 void Service::keep() {
-    const KernelState state = carried_.state();
+    KernelState state = carried_.state();
     Json devices = Json::object();
     for (const auto& [name, none] : state.wireguard) {
         const auto answer = uapi(name.str(), control::get_device);
         if (answer) devices[name.str()] = control::settings_of(*answer);
     }
+    for (const auto& [name, settings] : awaited_.devices) devices[name.str()] = view(settings);
+    state.fou_ports.insert(awaited_.ports.begin(), awaited_.ports.end());
+    for (const auto& [name, gretap] : awaited_.links)
+        state.links.emplace(name, Link{.name = name, .kind = LinkKind::Tap, .gretap = gretap});
     const Json all{{"version", 1}, {"state", Json::parse(to_json(state))}, {"devices", devices}};
     const auto kept = io::replace_file(kept_path(options_), all.dump(1) + "\n", 0600);
-    if (!kept) say(text(kept.error()));
+    if (!kept && !is_unkept_) say(text(kept.error()));
+    is_unkept_ = !kept;
 }
 
 void Service::on_time() {
-    bool has_moved = false;
+    let_go_of_broken();
+    (void)take_awaited();
+    carried_.retake_tuns();
+    bool has_moved = is_unkept_;
     for (const auto& [name, none] : carried_.state().wireguard) {
         for (const wireguard::Event& event : carried_.device(name)->take_events())
             has_moved = has_moved || event.kind == wireguard::Event::Kind::Moved ||
@@ -188,33 +214,75 @@ void Service::on_time() {
     for (const auto& [name, socket] : wg_sockets_) socket->on_time();
 }
 
-void Service::resume_device(const IfName& name, const std::string& settings) {
-    if (const auto added = add_device(name); !added) return say(text(added.error()));
-    (void)carried_.device(name)->answer(settings);
+// ---- what cannot be carried now -------------------------------------------------------------------
+
+void Service::let_go_of_broken() {
+    for (auto& [name, gretap] : carried_.let_go_of_broken()) {
+        say(name.str() + " is gone; it is carried when it is there again");
+        awaited_.links.insert_or_assign(name, std::move(gretap));
+    }
 }
 
-void Service::resume() {
+/// All of it or nothing: a device with half of its settings would be in nobody's file.
+Result<void> Service::resume_device(const IfName& name, const wireguard::SecretText& settings) {
+    if (const auto added = add_device(name); !added) return added;
+    datapath::WireguardEndpoint* const device = carried_.device(name);
+    const wireguard::SecretText answer = device->answer(view(settings));
+    const auto done = control::outcome_of(view(answer), "configure " + name.str());
+    if (!done) (void)remove(name);
+    else device->call_peers();
+    return done;
+}
+
+/// Why not, for each that is awaited on.
+std::vector<Error> Service::take_awaited() {
+    std::vector<Error> out;
+    const Awaited wanted = std::exchange(awaited_, {});
+    for (const auto& [name, settings] : wanted.devices) {
+        if (const auto resumed = resume_device(name, settings); !resumed) {
+            out.push_back(resumed.error());
+            awaited_.devices.emplace(name, settings);
+        }
+    }
+    for (const FouPort& port : wanted.ports) {
+        if (const auto added = carried_.add_port(port); !added) {
+            out.push_back(added.error());
+            awaited_.ports.insert(port);
+        }
+    }
+    for (const auto& [name, gretap] : wanted.links) {
+        if (const auto set = carried_.set_link(name, gretap); !set) {
+            out.push_back(set.error());
+            awaited_.links.emplace(name, gretap);
+        }
+    }
+    return out;
+}
+
+Result<void> Service::resume() {
     const auto kept = io::read_file(kept_path(options_), max_kept_bytes);
-    if (!kept && kept.error().kind == Error::Kind::NotFound) return;
-    if (!kept) return say(text(kept.error()));
+    if (!kept && kept.error().kind == Error::Kind::NotFound) return {};
+    if (!kept) return pass_on(kept);
     const Json all = Json::parse(*kept, nullptr, false);
     const auto state = all.is_object() && all.contains("state")
                            ? state_from_json(all["state"].dump())
                            : Result<KernelState>{invalid("not what an overlayd keeps")};
-    if (!state) return say(kept_path(options_) + ": " + text(state.error()));
+    if (!state) {   // no later start could read it either
+        say(kept_path(options_) + ": " + text(state.error()));
+        return {};
+    }
     const Json devices = all.value("devices", Json::object());
     for (const auto& [name, settings] : devices.items()) {
-        if (settings.is_string()) resume_device(IfName::from_kernel(name), settings);
+        if (!settings.is_string()) continue;
+        const auto& text = settings.get_ref<const std::string&>();
+        awaited_.devices.emplace(IfName::from_kernel(name), wireguard::SecretText{text.begin(), text.end()});
     }
-    for (const FouPort& port : state->fou_ports) {
-        if (const auto added = carried_.add_port(port); !added) say(text(added.error()));
-    }
+    awaited_.ports = state->fou_ports;
     for (const auto& [name, link] : state->links) {
-        if (!link.gretap) continue;
-        if (const auto set = carried_.set_link(name, *link.gretap); !set) say(text(set.error()));
+        if (link.gretap) awaited_.links.emplace(name, *link.gretap);
     }
-    for (const FouPort& port : state->fou_ports) (void)carried_.remove_port(port);   // unless a link needs it
-    for (const auto& [name, none] : carried_.state().wireguard) carried_.device(name)->call_peers();
+    for (const Error& error : take_awaited()) say(text(error));
+    return {};
 }
 
 }  // namespace overlay::overlayd

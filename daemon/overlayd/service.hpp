@@ -24,10 +24,12 @@ class Service {
             std::function<void()> soon);
     ~Service();
 
-    /// What the last overlayd carried; what is gone since is left out, and said on stderr.
-    void resume();
+    /// What the last overlayd carried. What cannot be carried now is said on stderr, and tried again until it can:
+    /// a device may come back, a port be free again. Errors: those of reading the file that it is kept in.
+    [[nodiscard]] Result<void> resume();
     [[nodiscard]] Result<std::string> serve(const control::Request& request);
-    /// Keeps where peers have roamed to since the last look, and the rest that is not urgent.
+    /// Takes what has come back, keeps where peers have roamed to since the last look, and the rest that is not
+    /// urgent.
     void on_time();
 
   private:
@@ -37,13 +39,23 @@ class Service {
     [[nodiscard]] std::string counters();
     Result<void> add_device(const IfName& name);
     void serve_wg(const IfName& device);
+    Result<void> remove(const IfName& name);
     void keep();
-    void resume_device(const IfName& name, const std::string& settings);
+    Result<void> resume_device(const IfName& name, const wireguard::SecretText& settings);
+    void let_go_of_broken();
+    std::vector<Error> take_awaited();
 
     datapath::Engine& engine_;
     ServiceOptions options_;
     std::function<void()> stop_, soon_;
     Carried carried_;
+    /// What is to be carried and cannot be now.
+    struct Awaited {
+        std::map<IfName, wireguard::SecretText> devices;   ///< with their settings
+        std::set<FouPort> ports;
+        Carried::Links links;
+    } awaited_;
+    bool is_unkept_ = false;   ///< the file could not be written
     class WgSocket;
     std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;
 };

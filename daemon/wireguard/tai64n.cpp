@@ -55,7 +55,9 @@ Tai64n TimestampSource::next(WallClock::time_point wall, const Tai64n& last) {
     if (stamp <= last) stamp = last.plus(quantum);
     highest_ = std::max(highest_, stamp);
     if (stamp >= reserved_) {
-        reserved_ = stamp.plus(block);
+        // From the clock, not from a stamp that a crash has pushed ahead of it: else each one would cost a block
+        // more, and whoever comes in our place with nothing but the clock would not be heard for as long.
+        reserved_ = std::max(Tai64n::of(wall).plus(block), stamp.plus(ahead));
         unsaved_ = reserved_;
     }
     return stamp;

@@ -41,6 +41,8 @@ class TimestampSource {
     /// How far ahead is reserved: one write per this much time with handshakes; a crash costs as
     /// much.
     static constexpr std::chrono::minutes block{10};
+    /// The same where stamps are ahead of the clock: sixty of them, of each peer.
+    static constexpr std::chrono::seconds ahead{1};
 
     /// `reserved`: the last bound that was persisted; the default for a machine that never ran.
     explicit TimestampSource(Tai64n reserved = {}) : floor_{reserved}, reserved_{reserved} {}

@@ -135,6 +135,24 @@ TEST_SUITE("datapath") {
         CHECK_FALSE(story.kernel.state.overlayd);
     }
 
+    TEST_CASE("a TUN that somebody deleted is made anew, though overlayd holds its port still") {
+        Story story = hub_without(all_of_them);
+        story.apply();
+        KernelState& found = story.kernel.state;
+        found.links.erase(named("wg_vpns"));
+        found.udp_sockets.insert(
+            {.family = Family::Ipv4, .local = {}, .port = 23450, .owner = "pid 7 (overlayd)"});
+        const Plan plan = story.plan_now();
+        CHECK(plan.refusals.empty());
+        CHECK(std::ranges::any_of(plan.steps, [](const PlannedStep& planned) {
+            const auto* create = std::get_if<CreateLink>(&planned.step);
+            return create != nullptr && create->link.name == named("wg_vpns");
+        }));
+
+        found.wireguard.erase(named("wg_vpns"));   // then the port is somebody else's
+        CHECK_FALSE(story.plan_now().refusals.empty());
+    }
+
     TEST_CASE("a TAP without overlayd is repaired in place, not made anew") {
         Story story = hub_without(all_of_them);
         story.apply();

@@ -73,6 +73,20 @@ TEST_SUITE("wireguard timestamps") {
         CHECK(reservations == 6);
     }
 
+    TEST_CASE("crashes do not add up: after two hundred, a second apart, stamps are one block ahead") {
+        Tai64n reserved, last;
+        std::chrono::seconds wall = 50 * year;
+        for (int i = 0; i < 200; ++i, wall += 1s) {
+            TimestampSource source{reserved};
+            const Tai64n stamp = source.next(at(wall), {});
+            REQUIRE(stamp > last);
+            last = source.next(at(wall), stamp);
+            reserved = source.take_reservation().value();
+            REQUIRE(last < reserved);
+        }
+        CHECK(last.ahead_of(at(wall)) <= TimestampSource::block);
+    }
+
     TEST_CASE("after a reboot in 1970 the first stamp is above every one of the former life") {
         TimestampSource before;
         const Tai64n last = before.next(at(50 * year), {});
