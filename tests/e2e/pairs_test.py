@@ -18,15 +18,16 @@ from every_size import (Echo, groups_of, lost_datagrams, lost_frames, lost_of_bu
 from network import Capture, batch, run_inside, tcp_each_way
 from pair_network import Pair, PairNetwork, broadcast, ends, inner, outer, prefix
 from pairwise import pairwise
-from story import long_run, main, overlayctl, seed, story, wait_until
+from story import long_run, main, overlayctl, sample, seed, story, wait_until
 
 megabytes = 50 if long_run else 2
 datapaths = ("kernel", "userspace")
+both_off = "gretap-gue without key and UDP checksums"
 variants = {
     "gretap-gue with key": {"type": "gretap-gue"},
     "gretap-gue without key": {"type": "gretap-gue", "key": False},
     "gretap-gue with key, without UDP checksums": {"type": "gretap-gue", "checksum": False},
-    "gretap-gue without key and UDP checksums": {"type": "gretap-gue", "key": False, "checksum": False},
+    both_off: {"type": "gretap-gue", "key": False, "checksum": False},
     "gretap-wireguard": {"type": "gretap-wireguard"},
     "gretap-wireguard without key, with PSK": {"type": "gretap-wireguard", "key": False, "psk": True},
     "gretap-wireguard between IPv6 addresses": {"type": "gretap-wireguard", "inside": 6},
@@ -46,7 +47,9 @@ def possible():
 
 
 every_pair = list(possible())
-chosen = every_pair if long_run else pairwise(every_pair, seed, lambda row: row[2] != row[3])
+# In the short run no variant of two differences; of two pairs that bring as much, the one of unlike ends.
+chosen = every_pair if long_run else pairwise([row for row in every_pair if row[0] != both_off], seed,
+                                              lambda row: row[2] != row[3])
 told = []
 
 
@@ -111,8 +114,10 @@ class Demands:
         tcp_each_way(self.at("hub"), self.at("spoke"), inner[6]["spoke"], 2, 300)
 
     def frames(self):
+        """In the short run every seventh size from the smallest Ethernet frames on: IP has been there at every one."""
+        sizes = range(self.mtu + 1) if long_run else [*range(60), *range(60 + seed % 7, self.mtu, 7), self.mtu]
         for end in ends:
-            self.none_lost(lost_frames(self.at(end), self.at(other[end]), self.device[end], range(self.mtu + 1)),
+            self.none_lost(lost_frames(self.at(end), self.at(other[end]), self.device[end], sizes),
                            f"Ethernet frames of the {end}")
 
     def neighbours(self):
@@ -186,7 +191,7 @@ for row in chosen:
         tell(s, row)
 
 
-for by in datapaths:
+for by in sample(datapaths):
     @story(f"a mark that wg gives a device is on all that it sends: {by}")
     def _(s, by=by):
         demands = Demands(s, Pair("wireguard", 4, "kernel", by))
