@@ -74,8 +74,10 @@ list_parts() {
     fi
   done
   # The slowest first, or the machine would idle beside the last one.
-  for file in tests/e2e/{foreign,drift,render,purpose}_test.py tests/e2e/*_test.py; do
+  for file in tests/e2e/{pairs,foreign,drift,render,purpose}_test.py tests/e2e/*_test.py; do
     name=e2e/$(basename "$file" _test.py)
+    # 70 pairs with 50 MB each way.
+    [[ $long == 1 && $name == e2e/pairs ]] && lab_seconds=7200 || lab_seconds=$((long == 1 ? 3600 : 1500))
     # shellcheck disable=SC2046
     part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") "$python" "$file"
   done

@@ -1,5 +1,11 @@
 #include "daemon/datapath/device_port.hpp"
 
+#include "topology/result.hpp"
+
+#include <array>
+#include <cstring>
+#include <span>
+
 namespace overlay::datapath {
 
 using namespace wire;
@@ -17,6 +23,7 @@ Inner inner_of(io::TapOptions::Kind kind) {
 DevicePort::DevicePort(const IfName& name, io::Tap tap, const PortOptions& options)
     : name_{name},
       tap_{std::move(tap)},
+      inner_{inner_of(options.device.kind)},
       coalescer_{inner_of(options.device.kind), options.merging, max_super_frames} {}
 
 Result<DevicePort> DevicePort::open(const IfName& name, const PortOptions& options) {
@@ -60,7 +67,30 @@ void DevicePort::deliver(MutableBytes frame) {
 
 void DevicePort::deliver_super_frame(MutableBytes frame, std::size_t segment_bytes) {
     make_room(frame.size());
-    coalescer_.add_super_frame(frame, segment_bytes);
+    const VnetHeader header{.gso_type = VnetHeader::gso_udp,
+                            .gso_bytes = static_cast<std::uint16_t>(segment_bytes)};
+    if (const auto datagrams = plan_segments(frame, header, inner_)) {
+        write_out();   // what came before
+        write_segments(*datagrams);
+    } else {
+        coalescer_.add_super_frame(frame, segment_bytes);
+    }
+}
+
+void DevicePort::write_segments(const SegmentPlan& plan) {
+    VnetHeader whole{};
+    std::array<std::byte, 128> headers{};   // Ethernet, two tags, IPv4 with options, UDP: 90
+    OVERLAY_ASSERT(plan.header_bytes() <= headers.size());
+    for (std::size_t index = 0; index < plan.count; ++index) {
+        write_segment_headers(plan, index, std::span{headers}.first(plan.header_bytes()));
+        const Bytes payload = plan.payload(index);
+        const std::array<iovec, 3> slices{{
+            {&whole, sizeof whole},
+            {headers.data(), plan.header_bytes()},
+            {const_cast<std::byte*>(payload.data()), payload.size()},   // writev reads it only
+        }};
+        if (tap_.write(slices) != 0) counters.count(DropReason::DeviceFull);
+    }
 }
 
 void DevicePort::write_out() {

@@ -3,6 +3,7 @@
 // counted both ways. A device that breaks (somebody deleted it) takes only its own link along.
 
 #include "daemon/datapath/coalesce.hpp"
+#include "daemon/datapath/segment.hpp"
 #include "daemon/io/event_loop.hpp"
 #include "daemon/io/tap.hpp"
 #include "daemon/wire/parsed.hpp"
@@ -52,7 +53,8 @@ class DevicePort {
 
     /// The frame's memory must stay until write_out(), which happens by itself when there are many.
     void deliver(wire::MutableBytes frame);
-    /// The same for one that nobody has cut (Coalescer::add_super_frame).
+    /// The same for one that nobody has cut (Coalescer::add_super_frame). Of UDP it is cut here: before Linux 6.2 no
+    /// device takes it whole (TUN_F_USO4).
     void deliver_super_frame(wire::MutableBytes frame, std::size_t segment_bytes);
     void write_out();
 
@@ -61,10 +63,12 @@ class DevicePort {
   private:
     DevicePort(const IfName& name, io::Tap tap, const PortOptions& options);
     void make_room(std::size_t frame_bytes);
+    void write_segments(const SegmentPlan& plan);
 
     IfName name_;
     io::Tap tap_;
     io::Watch watch_;   // after the descriptor that it watches
+    wire::Inner inner_;
     Coalescer coalescer_;
     std::optional<Error> fault_;
 };

@@ -38,7 +38,7 @@ bool is_uncut(Bytes received) {
     if (!gre) return false;
     const Bytes frame = received.subspan(gue->size_bytes + gre->size_bytes);
     const auto headers = find_headers(frame, Inner::Ethernet);
-    return headers && headers->protocol == protocol_tcp && headers->end_at == frame.size();
+    return headers && headers->end_at == frame.size();
 }
 
 }  // namespace overlay::datapath

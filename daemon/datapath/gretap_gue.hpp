@@ -37,9 +37,9 @@ struct Decapsulated {
 /// Safety:  bytes are hostile.
 [[nodiscard]] wire::Parsed<Decapsulated> decapsulate(wire::MutableBytes datagram);
 
-/// Whether what one receive brought is a single datagram with a TCP super-frame inside, though the kernel
+/// Whether what one receive brought is a single datagram with a super-frame inside, though the kernel
 /// names a segment size: a kernel's own tunnel over veth hands its packets on uncut, and the size is that of
-/// the segments of the TCP payload.
+/// the segments of the TCP or UDP payload.
 [[nodiscard]] bool is_uncut(wire::Bytes received);
 
 }  // namespace overlay::datapath
