@@ -30,6 +30,7 @@ class World:
 
     def __init__(self, folder, cable):
         self.folder, self.cable = folder, cable
+        self.public_keys = []   # of the two ends, where a contestant has some
         self.names = [f"bench-{side}.{os.getpid()}" for side in "ab"]
 
     def __enter__(self):
@@ -68,7 +69,8 @@ class World:
     def take_device(self, side, name="tun"):
         """Once it is there it is "tun", with the inner address."""
         for _ in range(100):
-            if subprocess.run(["ip", "-n", self.names[side], "link", "show", name], capture_output=True).returncode == 0:
+            shown = subprocess.run(["ip", "-n", self.names[side], "link", "show", name], capture_output=True)
+            if shown.returncode == 0:
                 break
             time.sleep(0.05)
         if name != "tun":
@@ -108,13 +110,20 @@ def vxlan(world):
 # ---- ours -------------------------------------------------------------------------------------------
 
 
+def key_pairs(world):
+    """The private keys of both ends; the public ones are in the world."""
+    private = [run("wg", "genkey").strip() for _ in (0, 1)]
+    world.public_keys = [run("wg", "pubkey", input=key).strip() for key in private]
+    return private
+
+
 def ours(mode, mtu, config_of, offload="auto"):
-    """config_of(): for each side the endpoint that it has there."""
+    """config_of(world): for each side the endpoint that it has there."""
     @contextlib.contextmanager
     def contestant(world):
         processes = []
         with world.carried(processes) as told:
-            for side, endpoint in enumerate(config_of()):
+            for side, endpoint in enumerate(config_of(world)):
                 world.ip(side, f"tuntap add tun mode {mode} vnet_hdr")
                 world.ip(side, f"link set tun mtu {mtu}")
                 world.address(side)
@@ -126,7 +135,7 @@ def ours(mode, mtu, config_of, offload="auto"):
 
 
 def gretap_gue(offload="auto"):
-    def endpoints():
+    def endpoints(_world):
         return [{"local": outer[side], "port": 5555, "links": [
             {"device": "tun", "remote": outer[1 - side], "remote_port": 5555, "key": 77}]} for side in (0, 1)]
     return ours("tap", 1446, endpoints, offload)
@@ -134,11 +143,10 @@ def gretap_gue(offload="auto"):
 
 def wireguard(mode, mtu, offload="auto"):
     """Packets (tun), or Ethernet in GRE (tap)."""
-    def endpoints():
-        keys = [run("wg", "genkey").strip() for _ in (0, 1)]
-        publics = [run("wg", "pubkey", input=key).strip() for key in keys]
+    def endpoints(world):
+        keys = key_pairs(world)
         return [{"private_key": keys[side], "port": 51820, "mtu": 1440,
-                 "peers": [{"public_key": publics[1 - side], "endpoint": f"{outer[1 - side]}:51820",
+                 "peers": [{"public_key": world.public_keys[1 - side], "endpoint": f"{outer[1 - side]}:51820",
                             "allowed_ips": [f"{inner[1 - side]}/32", f"{tunnel[1 - side]}/32"]}],
                  **({"tun": "tun"} if mode == "tun" else {"links": [
                      {"device": "tun", "local": tunnel[side], "remote": tunnel[1 - side], "key": 77}]})}
@@ -151,8 +159,7 @@ def wireguard(mode, mtu, offload="auto"):
 
 @contextlib.contextmanager
 def wireguard_go(world):
-    keys = [run("wg", "genkey").strip() for _ in (0, 1)]
-    publics = [run("wg", "pubkey", input=key).strip() for key in keys]
+    keys = key_pairs(world)
     processes = []
     with world.carried(processes) as told:
         for side in (0, 1):
@@ -164,8 +171,8 @@ def wireguard_go(world):
                 time.sleep(0.05)
             key = world.folder / "key"
             key.write_text(keys[side])
-            world.at(side, "wg", "set", name, "private-key", key, "listen-port", "51820", "peer", publics[1 - side],
-                     "allowed-ips", "0.0.0.0/0", "endpoint", f"{outer[1 - side]}:51820")
+            world.at(side, "wg", "set", name, "private-key", key, "listen-port", "51820", "peer",
+                     world.public_keys[1 - side], "allowed-ips", "0.0.0.0/0", "endpoint", f"{outer[1 - side]}:51820")
             world.ip(side, f"link set {name} name tun")
             world.address(side)
         yield told

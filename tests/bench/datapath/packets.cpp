@@ -5,11 +5,13 @@
 //     packets send ADDRESS PORT SIZE SECONDS [PER_SECOND]         {"packets": …}
 //     packets echo PORT SECONDS
 //     packets ping ADDRESS PORT SIZE PER_SECOND SECONDS           {"sent": …, "received": …, "p50_us": …, …}
-//     packets initiations ADDRESS PORT SECONDS PER_SECOND         {"packets": …, "answers": …}
+//     packets initiations ADDRESS PORT SECONDS PER_SECOND [KEY]   {"packets": …, "answers": …, "answer_bytes": …}
 //
-// SIZE: bytes of UDP payload. `initiations` are WireGuard's first messages with a wrong MAC1, each another one.
+// SIZE: bytes of UDP payload. `initiations` are WireGuard's first messages, each another one of random bytes; with the
+// KEY of whom they go to their MAC1 is right, without it is wrong.
 
 #include "daemon/io/udp_socket.hpp"
+#include "daemon/wireguard/cookie.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -166,8 +168,11 @@ void ping(const char* address, std::uint16_t port, std::size_t size, double per_
                                       {"p99_us", percentile(0.99)}, {"max_us", percentile(1)}}.dump());
 }
 
-void initiations(const char* address, std::uint16_t port, double seconds, double per_second) {
+void initiations(const char* address, std::uint16_t port, double seconds, double per_second,
+                 const std::optional<PublicKey>& to) {
     constexpr std::size_t size = 148;   // WireGuard paper §5.4.2
+    std::optional<wireguard::MacWriter> macs;
+    if (to) macs.emplace(*to);
     const int fd = socket_to(address, port);
     std::mt19937_64 random{std::random_device{}()};
     const auto packets = send(fd, size, seconds, per_second, [&](std::span<std::byte> message) {
@@ -177,11 +182,14 @@ void initiations(const char* address, std::uint16_t port, double seconds, double
         }
         message[0] = std::byte{1};
         for (const std::size_t reserved : {1U, 2U, 3U}) message[reserved] = std::byte{0};
+        if (macs) macs->write(message, Clock::now());
     });
-    std::uint64_t answers = 0;
+    std::uint64_t answers = 0, answer_bytes = 0;
     std::array<std::byte, largest> answer{};
-    while (::recv(fd, answer.data(), answer.size(), MSG_DONTWAIT) > 0) ++answers;
-    fmt::print("{}\n", nlohmann::json{{"packets", packets}, {"answers", answers}}.dump());
+    for (ssize_t got = 0; (got = ::recv(fd, answer.data(), answer.size(), MSG_DONTWAIT)) > 0; ++answers)
+        answer_bytes += static_cast<std::uint64_t>(got);
+    fmt::print("{}\n", nlohmann::json{{"packets", packets}, {"bytes", packets * size}, {"answers", answers},
+                                      {"answer_bytes", answer_bytes}}.dump());
 }
 
 int main(std::span<const char* const> words) {
@@ -194,7 +202,9 @@ int main(std::span<const char* const> words) {
     else if (verb == "echo") echo(port(2), number(3));
     else if (verb == "ping")
         ping(text(2), port(3), static_cast<std::size_t>(number(4)), number(5), number(6));
-    else if (verb == "initiations") initiations(text(2), port(3), number(4), number(5));
+    else if (verb == "initiations")
+        initiations(text(2), port(3), number(4), number(5),
+                    words.size() > 6 ? std::optional{PublicKey::parse(words[6]).value()} : std::nullopt);
     else return 1;
     return 0;
 }
