@@ -140,7 +140,7 @@ def _(s):
         s.contains(result.err, feature, "what up says")
     kernels = s.folder / "kernels.json"
     kernels.write_text(home.read_text().replace(
-        '"port": 5555 }', '"port": 5555, "datapath": "kernel" }').replace(
+        '"gue": { "port": 5555 }', '"gue": { "port": 5555, "datapath": "kernel" }').replace(
         '"wireguard": {', '"wireguard": { "datapath": "kernel",', 1))
     result = lab(s, "up", kernels, code=6)
     for feature in ("FOU ports over ipv4: ", "gretap with GUE encapsulation: ", "wireguard: "):
