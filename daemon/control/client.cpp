@@ -1,6 +1,6 @@
 #include "daemon/control/client.hpp"
 
-#include "daemon/io/files.hpp"
+#include "daemon/io/unix_address.hpp"
 
 #include <array>
 #include <cerrno>
@@ -8,7 +8,6 @@
 
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
 namespace overlay::control {
 
@@ -45,16 +44,13 @@ Result<std::string> receive_answer(int fd) {
 Result<Client> Client::connect(const std::string& run_directory) {
     const std::string path = socket_path(run_directory);
     const std::string doing = "connect to overlayd at " + path;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path)
-        return fail(Error::Kind::Invalid, doing, "the path is too long for a socket", ENAMETOOLONG);
-    path.copy(address.sun_path, path.size());
+    const auto address = io::UnixAddress::of(path);
+    if (!address) return pass_on(address);
     netlink::UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!fd) return fail(io::system_error(doing, errno));
     for (const int which : {SO_RCVTIMEO, SO_SNDTIMEO})
         (void)::setsockopt(fd.get(), SOL_SOCKET, which, &patience, sizeof patience);
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {   // NOLINT
+    if (::connect(fd.get(), address->get(), io::UnixAddress::size_bytes()) != 0) {
         Error error = io::system_error(doing, errno);
         if (error.code == ECONNREFUSED) error.kind = Error::Kind::NotFound;   // its socket outlived it
         return fail(std::move(error));

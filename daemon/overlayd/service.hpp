@@ -27,14 +27,16 @@ class Service {
     /// What the last overlayd carried; what is gone since is left out, and said on stderr.
     void resume();
     [[nodiscard]] Result<std::string> serve(const control::Request& request);
-    /// Keeps where peers have roamed to since the last look, and the rest that is not urgent.
+    /// Keeps where peers have roamed to since the last look, says what links do without, and the rest that is not
+    /// urgent.
     void on_time();
 
   private:
     Result<std::string> change(const control::Request& request);
     Result<void> set(const control::Request& request);
     [[nodiscard]] Result<std::string> uapi(const std::string& name, std::string_view request);
-    [[nodiscard]] std::string counters();
+    [[nodiscard]] std::string counters() const;
+    void tell_of_offloads();
     Result<void> add_device(const IfName& name);
     void serve_wg(const IfName& device);
     void keep();
@@ -46,6 +48,7 @@ class Service {
     Carried carried_;
     class WgSocket;
     std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;
+    std::map<IfName, io::Offloads> told_;   ///< what has been said of each link's
 };
 
 }  // namespace overlay::overlayd
