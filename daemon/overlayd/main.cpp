@@ -146,15 +146,16 @@ int supervise(Options& options) {
 }
 
 int main(int argc, char** argv) {
-    auto options = read_options({argv + std::min(argc, 1), argv + argc});
-    if (!options) return complain(options.error(), -1);
-    if (!options->help.empty() || options->version) {
-        std::cout << (options->version ? "overlayd " OVERLAY_VERSION "\n" : options->help);
+    Options options;
+    const auto read = read_options({argv + std::min(argc, 1), argv + argc}, options);
+    if (!read) return complain(read.error(), options.ready_fd);
+    if (!options.help.empty() || options.version) {
+        std::cout << (options.version ? "overlayd " OVERLAY_VERSION "\n" : options.help);
         return 0;
     }
-    if (options->supervise) return supervise(*options);
-    const auto ran = run(*options);
-    return ran ? 0 : complain(ran.error(), options->ready_fd);
+    if (options.supervise) return supervise(options);
+    const auto ran = run(options);
+    return ran ? 0 : complain(ran.error(), options.ready_fd);
 }
 
 }  // namespace

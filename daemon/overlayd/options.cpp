@@ -45,7 +45,7 @@ po::options_description of_the_command_line(Options& out) {
                           fmt::format("instead of {}, which need not be there", default_file).c_str())(
         "supervise", po::bool_switch(&out.supervise),
         "start another worker when one dies; for where no service manager does it")(
-        "ready-fd", po::value(&out.ready_fd)->value_name("FD"),
+        "ready-fd", po::value<int>()->value_name("FD"),
         "a descriptor to write \"ready\" to, or why not")("help,h", "this text")(
         "version", po::bool_switch(), "the version");
     return options;
@@ -93,8 +93,7 @@ Result<void> add_file(po::variables_map& values, const po::options_description& 
 
 }  // namespace
 
-Result<Options> read_options(const std::vector<std::string>& words) {
-    Options out;
+Result<void> read_options(const std::vector<std::string>& words, Options& out) {
     const po::options_description of_both = settings(out);
     po::options_description all;
     all.add(of_the_command_line(out)).add(of_both);
@@ -106,21 +105,22 @@ Result<Options> read_options(const std::vector<std::string>& words) {
             text << "usage: overlayd [OPTIONS]\n\n"
                     "Carries gretap, GUE and WireGuard in user space, as overlayctl tells it to.\n" << all;
             out.help = text.str();
-            return out;
+            return {};
         }
         if (values["version"].as<bool>()) {
             out.version = true;
-            return out;
+            return {};
         }
+        if (values.count("ready-fd") != 0) out.ready_fd = values["ready-fd"].as<int>();
         const auto stated = io::Offloads::parse(values["offload"].as<std::string>());
         if (!stated) return wrong("--offload", stated.error().reason);
-        if (const auto added = add_file(values, of_both); !added) return pass_on(added);
+        if (const auto added = add_file(values, of_both); !added) return added;
         po::notify(values);
     } catch (const po::error& error) {
         return wrong("read the command line", error.what());
     }
     out.offloads = io::Offloads::parse(values["offload"].as<std::string>()).value();
-    return out;
+    return {};
 }
 
 }  // namespace overlay::overlayd

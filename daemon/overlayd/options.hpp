@@ -22,7 +22,7 @@ struct Options {
 };
 
 /// `words`: without the program's name. Errors: Invalid, naming the option, or the file and its line; those of
-/// read_file for a file that --config names.
-[[nodiscard]] Result<Options> read_options(const std::vector<std::string>& words);
+/// read_file. Whom to tell of a mistake in the file, `out` knows all the same.
+[[nodiscard]] Result<void> read_options(const std::vector<std::string>& words, Options& out);
 
 }  // namespace overlay::overlayd

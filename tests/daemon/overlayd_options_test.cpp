@@ -10,7 +10,6 @@
 
 using namespace overlay;
 using overlayd::Options;
-using overlayd::read_options;
 
 namespace {
 
@@ -31,6 +30,13 @@ class File {
   private:
     std::string path_ = "/tmp/overlayd-options.XXXXXX";
 };
+
+Result<Options> read_options(const std::vector<std::string>& words) {
+    Options out;
+    const auto read = overlayd::read_options(words, out);
+    if (!read) return pass_on(read);
+    return out;
+}
 
 std::string complaint(const std::vector<std::string>& words) {
     const auto read = read_options(words);
@@ -77,6 +83,13 @@ TEST_SUITE("overlayd's options") {
         CHECK(complaint({"--offload", "fast"}).find("--offload: \"fast\" is neither") != std::string::npos);
         CHECK(complaint({"--ofload", "none"}).find("'--ofload'") != std::string::npos);
         CHECK(complaint({"--config", "/nonexistent/file"}).find("/nonexistent/file") != std::string::npos);
+    }
+
+    TEST_CASE("whom to tell of a mistake in the file is known") {
+        const File broken{"offload = fast\n"};
+        Options out;
+        CHECK_FALSE(overlayd::read_options({"--ready-fd", "7", "--config", broken.path()}, out));
+        CHECK(out.ready_fd == 7);
     }
 
     TEST_CASE("help and version are told whatever the file says") {
