@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cstring>
 
 using namespace overlay;
 using namespace overlay::datapath;
@@ -171,7 +172,7 @@ TEST_SUITE("writing frames") {
             FrameWriter writer{Inner::Ethernet, offloads};
             FakeDevice device{.checksum_error = asked ? EINVAL : 0};
             CHECK(turn(coalescer, writer, device, {unfinished(whole, 132)}) == 0);
-            CHECK(device.taken == std::vector{whole});
+            CHECK(device.taken == std::vector<Packet>{whole});
             CHECK(writer.merging() == offloads.device_gro);   // it was no merged one
         }
     }
