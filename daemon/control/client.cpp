@@ -1,6 +1,6 @@
 #include "daemon/control/client.hpp"
 
-#include "daemon/io/files.hpp"
+#include "daemon/io/unix_address.hpp"
 
 #include <array>
 #include <cerrno>
@@ -12,7 +12,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
 namespace overlay::control {
 
@@ -51,10 +50,10 @@ bool is_supervised(const std::string& run_directory) {
 }
 
 /// A worker that is about to start is waited for: it is not true that nobody carries anything. 0 or an errno.
-int connect_patiently(int fd, const sockaddr_un& address, const std::string& run_directory) {
+int connect_patiently(int fd, const io::UnixAddress& address, const std::string& run_directory) {
     constexpr std::chrono::milliseconds longest_pause{1500}, between_tries{20};
     const auto deadline = std::chrono::steady_clock::now() + longest_pause;
-    while (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {   // NOLINT
+    while (::connect(fd, address.get(), io::UnixAddress::size_bytes()) != 0) {
         const int why = errno;
         const bool may_come = (why == ECONNREFUSED || why == ENOENT) && is_supervised(run_directory) &&
                               std::chrono::steady_clock::now() < deadline;
@@ -69,16 +68,13 @@ int connect_patiently(int fd, const sockaddr_un& address, const std::string& run
 Result<Client> Client::connect(const std::string& run_directory) {
     const std::string path = socket_path(run_directory);
     const std::string doing = "connect to overlayd at " + path;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path)
-        return fail(Error::Kind::Invalid, doing, "the path is too long for a socket", ENAMETOOLONG);
-    path.copy(address.sun_path, path.size());
+    const auto address = io::UnixAddress::of(path);
+    if (!address) return pass_on(address);
     netlink::UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!fd) return fail(io::system_error(doing, errno));
     for (const int which : {SO_RCVTIMEO, SO_SNDTIMEO})
         (void)::setsockopt(fd.get(), SOL_SOCKET, which, &patience, sizeof patience);
-    if (const int why = connect_patiently(fd.get(), address, run_directory); why != 0) {
+    if (const int why = connect_patiently(fd.get(), *address, run_directory); why != 0) {
         Error error = io::system_error(doing, why);
         if (error.code == ECONNREFUSED) error.kind = Error::Kind::NotFound;   // its socket outlived it
         return fail(std::move(error));

@@ -97,8 +97,8 @@ Result<void> Overlayd::add_to(netlink::Activity& activity) {
     return {};
 }
 
-Result<Overlayd::Drops> Overlayd::drops() {
-    Drops out;
+Result<Overlayd::Reports> Overlayd::reports() {
+    Reports out;
     const auto peer = client();
     if (!peer && peer.error().kind == Error::Kind::NotFound) return out;
     if (!peer) return pass_on(peer);
@@ -107,10 +107,12 @@ Result<Overlayd::Drops> Overlayd::drops() {
     try {   // the library says "missing" and "wrong type" by exception only
         const auto all = nlohmann::json::parse(*told);
         for (const auto& [name, link] : all.items()) {
-            auto& drops = out[IfName::from_kernel(name)];
-            drops = link.at("drops").get<std::map<std::string, std::uint64_t>>();
+            LinkReport& report = out[IfName::from_kernel(name)];
+            link.at("drops").get_to(report.drops);
             const auto lost = link.at("lost_datagrams").get<std::uint64_t>();
-            if (lost != 0) drops["lost_datagrams"] = lost;
+            if (lost != 0) report.drops["lost_datagrams"] = lost;
+            // An overlayd that was started by an older overlayctl does not tell.
+            if (link.contains("offloads")) link.at("offloads").get_to(report.offloads);
         }
     } catch (const nlohmann::json::exception& error) {
         return fail(Error::Kind::Invalid, "read overlayd's counters", error.what());

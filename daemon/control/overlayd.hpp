@@ -19,10 +19,14 @@ class Overlayd {
     /// One that does not run adds nothing. Errors: one that runs and does not answer.
     [[nodiscard]] Result<void> add_to(KernelState& state, Secrets& secrets);
     [[nodiscard]] Result<void> add_to(netlink::Activity& activity);
-    /// What it dropped, by link and reason (wire/parsed.hpp, text(DropReason)), and as "lost_datagrams" what its
-    /// socket did not take. Nothing where it does not run.
-    using Drops = std::map<IfName, std::map<std::string, std::uint64_t>>;
-    [[nodiscard]] Result<Drops> drops();
+    struct LinkReport {
+        /// By reason (wire/parsed.hpp, text(DropReason)), and as "lost_datagrams" what its socket did not take.
+        std::map<std::string, std::uint64_t> drops;
+        std::map<std::string, std::string> offloads;   ///< io/offloads.hpp: a name, and what became of it
+    };
+    /// Nothing where it does not run.
+    using Reports = std::map<IfName, LinkReport>;
+    [[nodiscard]] Result<Reports> reports();
 
     /// Whether this step, or a part of it, is overlayd's.
     [[nodiscard]] bool carries(const Step& step) const;

@@ -84,14 +84,13 @@ iovec slice(MutableBytes bytes) { return {bytes.data(), bytes.size()}; }
 
 }  // namespace
 
-Coalescer::Coalescer(Inner inner, Merging merging, std::size_t capacity)
-    : inner_{inner}, merging_{merging}, frames_(capacity) {}
+Coalescer::Coalescer(Inner inner, const io::Offloads& offloads, std::size_t capacity)
+    : inner_{inner}, merges_{offloads.device_gro.is_on()}, frames_(capacity) {}
 
 void Coalescer::add(MutableBytes frame) {
     const auto headers = find_headers(frame, inner_);
     if (!headers) return append_whole(frame, nullptr);
-    if (merging_ == Merging::Off || !is_mergeable(frame, *headers))
-        return append_whole(frame, &*headers);
+    if (!merges_ || !is_mergeable(frame, *headers)) return append_whole(frame, &*headers);
     const Checksum checksum = judge_checksum(frame, *headers);
     if (checksum != Checksum::Good) return append_whole(frame, &*headers);
 

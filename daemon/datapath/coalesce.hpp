@@ -10,6 +10,7 @@
 // but for what counts up. The inner checksum of each frame is verified before, or a broken one would come
 // out as a good one. Everything else passes as it is. The order within a flow is kept.
 
+#include "daemon/io/offloads.hpp"
 #include "daemon/wire/frame.hpp"
 #include "daemon/wire/virtio_net.hpp"
 
@@ -48,10 +49,8 @@ class SuperFrame {
 
 class Coalescer {
   public:
-    enum class Merging : std::uint8_t { On, Off };
-
-    /// `capacity`: super-frames until is_full(). Allocates here and never again.
-    Coalescer(wire::Inner inner, Merging merging, std::size_t capacity);
+    /// Of `offloads`, device_gro is ours. `capacity`: super-frames until is_full(). Allocates here and never again.
+    Coalescer(wire::Inner inner, const io::Offloads& offloads, std::size_t capacity);
 
     /// The frame's memory must stay until clear(), and its headers may be changed. is_full() must not be
     /// true.
@@ -64,6 +63,8 @@ class Coalescer {
     /// Ends what is open. In the order in which the first frame of each came.
     [[nodiscard]] std::span<const SuperFrame> finish();
     void clear();
+    /// From the next frame on.
+    void stop_merging() { merges_ = false; }
 
   private:
     /// Flows that are open at a time; a flow beyond them closes the oldest.
@@ -77,7 +78,7 @@ class Coalescer {
     void merge_header(SuperFrame& frame);
 
     wire::Inner inner_;
-    Merging merging_;
+    bool merges_;
     std::vector<SuperFrame> frames_;
     std::size_t used_ = 0;
     std::array<SuperFrame*, max_open> open_{};

@@ -14,22 +14,23 @@ namespace {
 
 constexpr std::size_t max_super_frames = 256;
 
-Inner inner_of(io::TapOptions::Kind kind) {
-    return kind == io::TapOptions::Kind::Tap ? Inner::Ethernet : Inner::Ip;
+Inner inner_of(io::Tap::Kind kind) {
+    return kind == io::Tap::Kind::Tap ? Inner::Ethernet : Inner::Ip;
 }
 
 }  // namespace
 
-DevicePort::DevicePort(const IfName& name, io::Tap tap, const PortOptions& options)
+DevicePort::DevicePort(const IfName& name, io::Tap tap, Inner inner, const io::Offloads& offloads)
     : name_{name},
       tap_{std::move(tap)},
-      inner_{inner_of(options.device.kind)},
-      coalescer_{inner_of(options.device.kind), options.merging, max_super_frames} {}
+      inner_{inner},
+      coalescer_{inner, offloads, max_super_frames},
+      writer_{inner, offloads} {}
 
-Result<DevicePort> DevicePort::open(const IfName& name, const PortOptions& options) {
-    auto tap = io::Tap::open(name, options.device);
+Result<DevicePort> DevicePort::open(const IfName& name, io::Tap::Kind kind, const io::Offloads& offloads) {
+    auto tap = io::Tap::open(name, kind, offloads);
     if (!tap) return pass_on(tap);
-    return DevicePort{name, std::move(*tap), options};
+    return DevicePort{name, std::move(*tap), inner_of(kind), offloads};
 }
 
 Result<void> DevicePort::watch(io::EventLoop& loop, io::Reader& reader) {
@@ -94,10 +95,10 @@ void DevicePort::write_segments(const SegmentPlan& plan) {
 }
 
 void DevicePort::write_out() {
-    for (const SuperFrame& frame : coalescer_.finish()) {
-        if (tap_.write(frame.slices()) != 0) counters.count(DropReason::DeviceFull);
-    }
+    for (const SuperFrame& frame : coalescer_.finish())
+        counters.count(DropReason::DeviceFull, writer_.write(tap_, frame));
     coalescer_.clear();
+    if (!writer_.merging().is_on()) coalescer_.stop_merging();
 }
 
 }  // namespace overlay::datapath

@@ -2,8 +2,7 @@
 // Where frames enter and leave: one TAP or TUN device, what follows each other merged on the way out, and
 // counted both ways. A device that breaks (somebody deleted it) takes only its own link along.
 
-#include "daemon/datapath/coalesce.hpp"
-#include "daemon/datapath/segment.hpp"
+#include "daemon/datapath/frame_writer.hpp"
 #include "daemon/io/event_loop.hpp"
 #include "daemon/io/tap.hpp"
 #include "daemon/wire/parsed.hpp"
@@ -26,20 +25,19 @@ struct LinkCounters {
     }
 };
 
-struct PortOptions {
-    io::TapOptions device;
-    Coalescer::Merging merging = Coalescer::Merging::On;
-};
-
 class DevicePort {
   public:
     /// What fits into no read: a 64 KiB packet, Ethernet, tags, virtio header.
     static constexpr std::size_t max_read_bytes = 65536 + 64;
 
     /// Errors: those of Tap::open.
-    [[nodiscard]] static Result<DevicePort> open(const IfName& name, const PortOptions& options);
+    [[nodiscard]] static Result<DevicePort> open(const IfName& name, io::Tap::Kind kind,
+                                                 const io::Offloads& offloads);
 
     [[nodiscard]] const IfName& name() const { return name_; }
+    /// What became of the device's own two.
+    [[nodiscard]] const io::Offload& tso() const { return tap_.tso(); }
+    [[nodiscard]] const io::Offload& gro() const { return writer_.merging(); }
     /// `reader` is told when there is something to read. The port must stay where it is from now on.
     [[nodiscard]] Result<void> watch(io::EventLoop& loop, io::Reader& reader);
 
@@ -61,7 +59,7 @@ class DevicePort {
     LinkCounters counters;
 
   private:
-    DevicePort(const IfName& name, io::Tap tap, const PortOptions& options);
+    DevicePort(const IfName& name, io::Tap tap, wire::Inner inner, const io::Offloads& offloads);
     void make_room(std::size_t frame_bytes);
     void write_segments(const SegmentPlan& plan);
 
@@ -70,6 +68,7 @@ class DevicePort {
     io::Watch watch_;   // after the descriptor that it watches
     wire::Inner inner_;
     Coalescer coalescer_;
+    FrameWriter writer_;
     std::optional<Error> fault_;
 };
 

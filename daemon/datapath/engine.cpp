@@ -1,6 +1,7 @@
 #include "daemon/datapath/engine.hpp"
 
 #include "daemon/io/clock.hpp"
+#include "daemon/io/self_test.hpp"
 
 #include <algorithm>
 
@@ -20,10 +21,10 @@ class Stop final : public io::Reader {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::make(const EngineOptions& options) {
+Result<std::unique_ptr<Engine>> Engine::make(const io::Offloads& offloads) {
     auto loop = io::EventLoop::make();
     if (!loop) return pass_on(loop);
-    return std::unique_ptr<Engine>{new Engine{std::move(*loop), options}};
+    return std::unique_ptr<Engine>{new Engine{std::move(*loop), io::self_tested(offloads)}};
 }
 
 // ---- endpoints ----------------------------------------------------------------------------------
@@ -64,12 +65,12 @@ WireguardEndpoint* Engine::wireguard(const std::string& name) {
     return found == wireguard_.end() ? nullptr : found->second.get();
 }
 
-std::vector<LinkReport> Engine::counters() const {
+std::vector<LinkReport> Engine::reports() const {
     std::vector<LinkReport> out;
     for (const auto& [name, endpoint] : gue_)
-        std::ranges::move(endpoint->counters(), std::back_inserter(out));
+        std::ranges::move(endpoint->reports(), std::back_inserter(out));
     for (const auto& [name, endpoint] : wireguard_)
-        std::ranges::move(endpoint->counters(), std::back_inserter(out));
+        std::ranges::move(endpoint->reports(), std::back_inserter(out));
     return out;
 }
 

@@ -16,8 +16,8 @@ namespace overlay::datapath {
 
 class Engine {
   public:
-    /// Errors: Failed.
-    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const EngineOptions& options);
+    /// Of `offloads` it does without those that fail their test. Errors: Failed.
+    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const io::Offloads& offloads);
 
     /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open.
     /// Errors: those of opening it; a device or port that failed leaves what was there before.
@@ -32,18 +32,20 @@ class Engine {
     /// Carries until `stop` is readable. Errors: Failed, when the loop itself breaks.
     [[nodiscard]] Result<void> run(int stop);
 
-    [[nodiscard]] std::vector<LinkReport> counters() const;
+    /// What a new link begins with.
+    [[nodiscard]] const io::Offloads& offloads() const { return offloads_; }
+    [[nodiscard]] std::vector<LinkReport> reports() const;
     /// Devices of all endpoints that cannot be read any more.
     [[nodiscard]] std::vector<IfName> broken() const;
 
   private:
-    Engine(io::EventLoop loop, const EngineOptions& options)
-        : loop_{std::move(loop)}, options_{options} {}
-    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, options_}; }
+    Engine(io::EventLoop loop, const io::Offloads& offloads)
+        : loop_{std::move(loop)}, offloads_{offloads} {}
+    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_}; }
     [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
 
     io::EventLoop loop_;
-    EngineOptions options_;
+    io::Offloads offloads_;
     Workspace workspace_;
     std::map<std::string, std::unique_ptr<GueEndpoint>> gue_;
     std::map<std::string, std::unique_ptr<WireguardEndpoint>> wireguard_;

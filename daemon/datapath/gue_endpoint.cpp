@@ -37,7 +37,7 @@ GueEndpoint::~GueEndpoint() = default;
 
 Result<std::unique_ptr<GueEndpoint>> GueEndpoint::open(const GueEndpointConfig& config,
                                                        const EndpointTools& tools) {
-    auto socket = io::UdpSocket::open(config.socket);
+    auto socket = io::UdpSocket::open(config.socket, tools.offloads);
     if (!socket) return pass_on(socket);
     std::unique_ptr<GueEndpoint> out{new GueEndpoint{std::move(*socket), config.socket, tools}};
     auto watch = tools.loop.watch(out->socket_.fd(), *out);
@@ -56,8 +56,7 @@ GueEndpoint::Link* GueEndpoint::find_link(const IfName& device) const {
 }
 
 Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::open_link(const GueLinkConfig& config) {
-    auto port = DevicePort::open(config.device, {.device = {.offload = tools_.options.device_offload},
-                                                 .merging = tools_.options.merging});
+    auto port = DevicePort::open(config.device, io::Tap::Kind::Tap, tools_.offloads);
     if (!port) return pass_on(port);
     auto link = std::make_unique<Link>(*this, std::move(*port), config);
     if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);
@@ -90,9 +89,12 @@ Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links) {
     return {};
 }
 
-std::vector<LinkReport> GueEndpoint::counters() const {
+std::vector<LinkReport> GueEndpoint::reports() const {
     std::vector<LinkReport> out;
-    for (const auto& link : links_) out.emplace_back(link->port.name(), link->port.counters);
+    for (const auto& link : links_) {
+        const DevicePort& port = link->port;
+        out.push_back({port.name(), port.counters, {port.tso(), port.gro(), socket_.gso(), socket_.gro()}});
+    }
     return out;
 }
 

@@ -46,7 +46,7 @@ class GueEndpoint final : private io::Reader {
     /// and then nothing has changed.
     [[nodiscard]] Result<void> set_links(const std::vector<GueLinkConfig>& links);
 
-    [[nodiscard]] std::vector<LinkReport> counters() const;
+    [[nodiscard]] std::vector<LinkReport> reports() const;
     /// Devices that cannot be read any more: somebody has deleted them.
     [[nodiscard]] std::vector<IfName> broken() const;
 

@@ -116,9 +116,9 @@ Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socke
                                        .local = where.local,
                                        .port = where.port,
                                        .mark = where.mark,
-                                       .offload = where.offload,
                                        .fragments = io::UdpOptions::Fragments::Allowed,
-                                       .local_address = io::UdpOptions::LocalAddress::Tell});
+                                       .local_address = io::UdpOptions::LocalAddress::Tell},
+                                      tools_.offloads);
     if (!socket) return pass_on(socket);
     auto out = std::make_unique<Socket>(*this, std::move(*socket));
     auto watch = tools_.loop.watch(out->socket.fd(), *out);
@@ -137,10 +137,8 @@ WireguardEndpoint::Link* WireguardEndpoint::find_link(const IfName& device) cons
 
 Result<std::unique_ptr<WireguardEndpoint::Link>> WireguardEndpoint::open_link(
     const IfName& device, const GretapLinkConfig* config) {
-    const auto kind = config == nullptr ? io::TapOptions::Kind::Tun : io::TapOptions::Kind::Tap;
-    auto port = DevicePort::open(
-        device, {.device = {.kind = kind, .offload = tools_.options.device_offload},
-                 .merging = tools_.options.merging});
+    const auto kind = config == nullptr ? io::Tap::Kind::Tun : io::Tap::Kind::Tap;
+    auto port = DevicePort::open(device, kind, tools_.offloads);
     if (!port) return pass_on(port);
     auto link = std::make_unique<Link>(*this, std::move(*port), config);
     if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);
@@ -178,10 +176,20 @@ Result<void> WireguardEndpoint::set_devices(const std::optional<IfName>& tun,
     return {};
 }
 
-std::vector<LinkReport> WireguardEndpoint::counters() const {
+std::vector<LinkReport> WireguardEndpoint::reports() const {
+    io::Offloads both = tools_.offloads;   // of the two sockets: off where one is
+    for (const auto& socket : sockets_) {
+        if (!socket) continue;
+        if (both.udp_gso.is_on()) both.udp_gso = socket->socket.gso();
+        if (both.udp_gro.is_on()) both.udp_gro = socket->socket.gro();
+    }
     std::vector<LinkReport> out;
-    for (const auto& link : links_) out.emplace_back(link->port.name(), link->port.counters);
-    if (tun_) out.emplace_back(tun_->port.name(), tun_->port.counters);
+    const auto add = [&](const Link& link) {
+        const DevicePort& port = link.port;
+        out.push_back({port.name(), port.counters, {port.tso(), port.gro(), both.udp_gso, both.udp_gro}});
+    };
+    for (const auto& link : links_) add(*link);
+    if (tun_) add(*tun_);
     return out;
 }
 

@@ -44,7 +44,6 @@ struct WireguardEndpointConfig {
         std::uint16_t port = 0;           ///< 0: any
         std::optional<IpAddress> local;   ///< nullopt: any, of both families
         std::uint32_t mark = 0;           ///< fwmark of what is sent; 0: none
-        io::UdpOptions::Offload offload = io::UdpOptions::Offload::Auto;
         friend bool operator==(const Listen&, const Listen&) = default;
     } listen;
     wireguard::Secret32 private_key;
@@ -100,7 +99,7 @@ class WireguardEndpoint {
     void on_time();
     /// Before an end in good order: what must be remembered, exactly.
     void finish();
-    [[nodiscard]] std::vector<LinkReport> counters() const;
+    [[nodiscard]] std::vector<LinkReport> reports() const;
     /// Devices that cannot be read any more: somebody has deleted them.
     [[nodiscard]] std::vector<IfName> broken() const;
 

@@ -19,18 +19,17 @@ struct Workspace {
     io::ReceiveRoom received;
 };
 
-struct EngineOptions {
-    io::TapOptions::Offload device_offload = io::TapOptions::Offload::Auto;
-    Coalescer::Merging merging = Coalescer::Merging::On;
-};
-
 /// What an endpoint works with; all of it outlives the endpoint.
 struct EndpointTools {
     io::EventLoop& loop;
     Workspace& workspace;
-    const EngineOptions& options;
+    const io::Offloads& offloads;
 };
 
-using LinkReport = std::pair<IfName, LinkCounters>;
+struct LinkReport {
+    IfName name;
+    LinkCounters counters;
+    io::Offloads offloads;   ///< what became of them at its device and at its socket
+};
 
 }  // namespace overlay::datapath

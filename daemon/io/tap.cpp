@@ -19,14 +19,20 @@ namespace {
 // Linux include/uapi/linux/if_tun.h since 6.2; older headers and kernels do without.
 constexpr unsigned long offload_uso4 = 0x20, offload_uso6 = 0x40;
 
-/// The most that this kernel takes, from the best to nothing: each missing one is refused with EINVAL.
-void request_offloads(int fd, const IfName& name) {
+/// The most that this kernel takes, from the best to nothing: each missing one is refused with EINVAL. Nothing is
+/// said, too: a device outlives its readers, and does for the next what the last one could take.
+Offload request_offloads(int fd, const IfName& name, const Offload& tso) {
     const netlink::Features asked = netlink::requested_features(name);
     const unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-    for (const unsigned long wanted : {tcp | offload_uso4 | offload_uso6, tcp}) {
-        if (::ioctl(fd, TUNSETOFFLOAD, wanted) == 0) break;
+    Offload out{.state = Offload::State::Lacking};
+    for (const unsigned long wanted : {tcp | offload_uso4 | offload_uso6, tcp, 0UL}) {
+        if (wanted != 0 && !tso.is_on()) continue;
+        if (::ioctl(fd, TUNSETOFFLOAD, wanted) != 0) continue;
+        if (wanted != 0 || !tso.is_on()) out = tso;
+        break;
     }
     netlink::request_features(name, asked);
+    return out;
 }
 
 }  // namespace
@@ -39,7 +45,7 @@ std::optional<std::size_t> mtu_of(const IfName& name) {
     return static_cast<std::size_t>(request.ifr_mtu);
 }
 
-Result<Tap> Tap::open(const IfName& name, const TapOptions& options) {
+Result<Tap> Tap::open(const IfName& name, Kind kind, const Offloads& offloads) {
     const std::string doing = "open " + name.str();
     // TUNSETIFF would make the device: a name that is not there is a mistake, or a race that we lost.
     if (::if_nametoindex(name.c_str()) == 0) return fail(system_error(doing, ENODEV));
@@ -47,14 +53,13 @@ Result<Tap> Tap::open(const IfName& name, const TapOptions& options) {
     if (!fd) return fail(system_error("open /dev/net/tun", errno));
     ifreq request{};
     std::memcpy(request.ifr_name, name.c_str(), name.str().size());
-    const short kind = options.kind == TapOptions::Kind::Tap ? IFF_TAP : IFF_TUN;
-    request.ifr_flags = static_cast<short>(kind | IFF_NO_PI | IFF_VNET_HDR);
+    request.ifr_flags = static_cast<short>((kind == Kind::Tap ? IFF_TAP : IFF_TUN) | IFF_NO_PI | IFF_VNET_HDR);
     if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail(system_error(doing, errno));
     int header_bytes = sizeof(wire::VnetHeader);
     if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
         return fail(system_error(doing + ": virtio headers", errno));
-    if (options.offload == TapOptions::Offload::Auto) request_offloads(fd.get(), name);
-    return Tap{std::move(fd)};
+    const Offload tso = request_offloads(fd.get(), name, offloads.device_tso);
+    return Tap{std::move(fd), tso};
 }
 
 Result<std::size_t> Tap::read(std::span<std::byte> to) {

@@ -3,6 +3,7 @@
 // frames and not the port): opened with virtio headers, so that frames come and go as super-frames.
 
 #include "daemon/io/files.hpp"
+#include "daemon/io/offloads.hpp"
 #include "daemon/wire/virtio_net.hpp"
 #include "topology/values.hpp"
 
@@ -12,22 +13,19 @@
 
 namespace overlay::io {
 
-struct TapOptions {
-    enum class Kind : std::uint8_t { Tap, Tun } kind = Kind::Tap;
-    /// Whether the device may hand us super-frames and unfinished checksums.
-    enum class Offload : std::uint8_t { Auto, None } offload = Offload::Auto;
-};
-
 /// Bytes of an IP packet that the device takes; nullopt: there is no such device.
 [[nodiscard]] std::optional<std::size_t> mtu_of(const IfName& name);
 
 class Tap {
   public:
+    enum class Kind : std::uint8_t { Tap, Tun };
+    /// Of `offloads`, device_tso is the device's; what it was before does not matter.
     /// Errors: NotFound (no such device: it is never made here), NotPermitted, Busy (somebody else reads it),
     /// Failed.
-    [[nodiscard]] static Result<Tap> open(const IfName& name, const TapOptions& options);
+    [[nodiscard]] static Result<Tap> open(const IfName& name, Kind kind, const Offloads& offloads);
 
     [[nodiscard]] int fd() const { return fd_.get(); }
+    [[nodiscard]] const Offload& tso() const { return tso_; }
     /// Virtio header and frame into `to`; the bytes of both, 0 when there is nothing now.
     /// Errors: Failed, with the errno.
     [[nodiscard]] Result<std::size_t> read(std::span<std::byte> to);
@@ -35,8 +33,9 @@ class Tap {
     [[nodiscard]] int write(std::span<const iovec> slices);
 
   private:
-    explicit Tap(UniqueFd fd) : fd_{std::move(fd)} {}
+    Tap(UniqueFd fd, const Offload& tso) : fd_{std::move(fd)}, tso_{tso} {}
     UniqueFd fd_;
+    Offload tso_;
 };
 
 }  // namespace overlay::io

@@ -18,9 +18,16 @@ namespace {
 // under full load took twice as long (docs/benchmarks.md).
 constexpr int wanted_buffer_bytes = 1024 * 1024;
 constexpr int full_patience_ms = 2;
+constexpr std::size_t batch = 32;   // sends in one call
 
 bool set(int fd, int level, int option, int value) {
     return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
+}
+
+/// Before Linux 4.18 there is no UDP_SEGMENT, and before 5.0 no UDP_GRO.
+Offload switch_offload(int fd, int option, int value, const Offload& wanted) {
+    if (!wanted.is_on() || set(fd, IPPROTO_UDP, option, value)) return wanted;
+    return {.state = Offload::State::Lacking};
 }
 
 /// Beyond net.core.rmem_max where we may, up to it where we may not.
@@ -151,7 +158,7 @@ std::uint32_t SocketAddress::interface() const {
 
 // ---- opening ------------------------------------------------------------------------------------
 
-Result<UdpSocket> UdpSocket::open(const UdpOptions& options) {
+Result<UdpSocket> UdpSocket::open(const UdpOptions& options, const Offloads& offloads) {
     const std::string doing = "open UDP port " + std::to_string(options.port);
     const bool is_ipv4 = options.family == Family::Ipv4;
     UniqueFd fd{::socket(is_ipv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
@@ -170,10 +177,9 @@ Result<UdpSocket> UdpSocket::open(const UdpOptions& options) {
     UdpSocket out{std::move(fd)};
     out.family_ = options.family;
     out.port_ = address.port();
-    // Before Linux 4.18 there is no UDP_SEGMENT, and before 5.0 no UDP_GRO.
-    out.can_segment_ = options.offload == UdpOptions::Offload::Auto &&
-                       set(out.fd(), IPPROTO_UDP, UDP_SEGMENT, 0);
-    if (options.offload == UdpOptions::Offload::Auto) set(out.fd(), IPPROTO_UDP, UDP_GRO, 1);
+    constexpr int named_by_each_train = 0;
+    out.gso_ = switch_offload(out.fd(), UDP_SEGMENT, named_by_each_train, offloads.udp_gso);
+    out.gro_ = switch_offload(out.fd(), UDP_GRO, 1, offloads.udp_gro);
     return out;
 }
 
@@ -204,7 +210,6 @@ void UdpSocket::prepare(const Train& train, mmsghdr& message, std::span<std::byt
 
 std::size_t UdpSocket::send(std::span<const Train> trains) {
     std::size_t lost = 0;
-    constexpr std::size_t batch = 32;
     constexpr std::size_t control_bytes =
         3 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
     std::array<mmsghdr, batch> messages;
@@ -244,7 +249,7 @@ std::size_t UdpSocket::send_otherwise(const Train& train, int reason) {
     const bool is_about_train = reason == EINVAL || reason == EMSGSIZE || reason == EIO;
     // EIO: the device that the route leads to computes no checksums. The others are said of this train
     // only: segments larger than the path takes (EINVAL before Linux 6.14) may still go in fragments.
-    if (train.segments > 1 && reason == EIO) can_segment_ = false;
+    if (train.segments > 1 && reason == EIO) gso_ = {.state = Offload::State::Refused, .error_number = reason};
     if (train.segments > 1 && is_about_train) return send_one_by_one(train);
     const bool is_about_source =
         reason == EINVAL || reason == EADDRNOTAVAIL || reason == ENETUNREACH;
@@ -256,30 +261,34 @@ std::size_t UdpSocket::send_otherwise(const Train& train, int reason) {
     return train.segments;
 }
 
-/// Cuts the train's slices where one datagram ends and the next begins.
+/// Cuts the train's slices where one datagram ends and the next begins; many of them in one call all the same.
 std::size_t UdpSocket::send_one_by_one(const Train& train) {
     constexpr std::size_t max_slices = 8;
-    std::array<iovec, max_slices> slices;
-    std::size_t lost = 0, at = 0, used_of_slice = 0;
+    std::array<iovec, batch * max_slices> slices;
+    std::array<Train, batch> ones;
+    std::size_t lost = 0, at = 0, used_of_slice = 0, count = 0;
     for (std::size_t n = 0; n < train.segments; ++n) {
-        Train one = train;
+        Train& one = ones[count] = train;
         one.segments = 1;
         one.size_bytes = 0;
-        std::size_t count = 0;
+        const std::span own = std::span{slices}.subspan(count * max_slices, max_slices);
+        std::size_t used = 0;
         while (one.size_bytes < train.segment_bytes && at < train.slices.size()) {
-            OVERLAY_ASSERT(count < max_slices);
+            OVERLAY_ASSERT(used < max_slices);
             const iovec& slice = train.slices[at];
             const std::size_t size = std::min(slice.iov_len - used_of_slice,
                                               train.segment_bytes - one.size_bytes);
-            slices[count++] = {static_cast<std::byte*>(slice.iov_base) + used_of_slice, size};
+            own[used++] = {static_cast<std::byte*>(slice.iov_base) + used_of_slice, size};
             one.size_bytes += size;
             used_of_slice += size;
             if (used_of_slice < slice.iov_len) continue;
             ++at;
             used_of_slice = 0;
         }
-        one.slices = std::span{slices}.first(count);
-        lost += send({&one, 1});
+        one.slices = own.first(used);
+        if (++count < batch && n + 1 < train.segments) continue;
+        lost += send(std::span{ones}.first(count));
+        count = 0;
     }
     return lost;
 }

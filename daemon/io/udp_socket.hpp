@@ -3,6 +3,7 @@
 // them (UDP_GRO), many at a time. What a kernel or a path cannot do is done without, at run time.
 
 #include "daemon/io/files.hpp"
+#include "daemon/io/offloads.hpp"
 #include "daemon/wire/bytes.hpp"
 #include "topology/values.hpp"
 
@@ -77,7 +78,6 @@ struct UdpOptions {
     std::uint16_t port = 0;
     std::uint8_t ttl = 64;
     std::uint32_t mark = 0;           ///< SO_MARK, which policy routing and firewalls see; 0: none
-    enum class Offload : std::uint8_t { Auto, None } offload = Offload::Auto;
     /// Whether the outer packet may be cut on its way, here or by an IPv4 router.
     enum class Fragments : std::uint8_t { Never, Allowed } fragments = Fragments::Never;
     /// Whether Received says which of our addresses a datagram came to.
@@ -89,10 +89,12 @@ struct UdpOptions {
 class UdpSocket {
   public:
     /// Errors: Conflict (the port is taken), NotPermitted, Failed.
-    [[nodiscard]] static Result<UdpSocket> open(const UdpOptions& options);
+    [[nodiscard]] static Result<UdpSocket> open(const UdpOptions& options, const Offloads& offloads = {});
 
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] std::uint16_t port() const { return port_; }
+    [[nodiscard]] const Offload& gso() const { return gso_; }
+    [[nodiscard]] const Offload& gro() const { return gro_; }
 
     /// Sends in order. What the path or a full buffer does not take is lost, as on any wire; the number of
     /// datagrams lost.
@@ -104,7 +106,7 @@ class UdpSocket {
   private:
     explicit UdpSocket(UniqueFd fd) : fd_{std::move(fd)} {}
     [[nodiscard]] bool can_send_whole(const Train& train) const {
-        return can_segment_ || train.segments == 1;
+        return gso_.is_on() || train.segments == 1;
     }
     std::size_t send_otherwise(const Train& train, int reason);
     std::size_t send_one_by_one(const Train& train);
@@ -113,7 +115,7 @@ class UdpSocket {
     UniqueFd fd_;
     Family family_ = Family::Ipv4;
     std::uint16_t port_ = 0;
-    bool can_segment_ = true;
+    Offload gso_, gro_;
 };
 
 }  // namespace overlay::io

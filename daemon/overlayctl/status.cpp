@@ -25,7 +25,7 @@ struct NetworkStatus {
     Applied applied;
     Prepared prepared;
     netlink::Activity activity;
-    control::Overlayd::Drops drops;   ///< of links in user space
+    control::Overlayd::Reports reports;   ///< of links in user space
 };
 
 /// nullopt: the ledger knows this network, but nothing was applied to the end.
@@ -49,10 +49,10 @@ Result<std::optional<NetworkStatus>> read_status(const std::string& network,
     auto activity = prepared->kernel.activity();
     if (!activity) return pass_on(activity);
     if (const auto added = prepared->overlayd.add_to(*activity); !added) return pass_on(added);
-    auto drops = prepared->overlayd.drops();
-    if (!drops) return pass_on(drops);
+    auto reports = prepared->overlayd.reports();
+    if (!reports) return pass_on(reports);
     return std::optional<NetworkStatus>{NetworkStatus{**applied, std::move(*prepared),
-                                                      std::move(*activity), std::move(*drops)}};
+                                                      std::move(*activity), std::move(*reports)}};
 }
 
 std::string size_text(std::uint64_t bytes) {
@@ -87,12 +87,17 @@ std::string link_text(const NetworkStatus& status, const Link& wanted) {
                        size_text(counters.tx_bytes), counters.rx_dropped, counters.tx_dropped);
 }
 
-std::string drops_text(const NetworkStatus& status, const IfName& name) {
-    const auto found = status.drops.find(name);
-    if (found == status.drops.end() || found->second.empty()) return "";
-    std::string out = "    dropped by overlayd:";
-    for (const auto& [reason, count] : found->second) out += fmt::format(" {} {}", reason, count);
-    return out + "\n";
+/// What overlayd dropped, and which offloads it does without; nothing when there is none.
+std::string report_text(const NetworkStatus& status, const IfName& name) {
+    const auto found = status.reports.find(name);
+    if (found == status.reports.end()) return "";
+    std::string drops, offloads;
+    for (const auto& [reason, count] : found->second.drops) drops += fmt::format(" {} {}", reason, count);
+    for (const auto& [offload, state] : found->second.offloads) {
+        if (state != "on") offloads += fmt::format(" {} {}", offload, state);
+    }
+    return (drops.empty() ? "" : "    dropped by overlayd:" + drops + "\n") +
+           (offloads.empty() ? "" : "    offloads of overlayd:" + offloads + "\n");
 }
 
 std::string peers_text(const NetworkStatus& status, const IfName& device) {
@@ -117,7 +122,7 @@ std::string status_text(const NetworkStatus& status) {
     std::string out = fmt::format("network {}, node {}, from {}\n", prepared.intent.network,
                                   prepared.intent.node, status.applied.file_name);
     for (const auto& [name, link] : prepared.intent.desired.links) {
-        out += link_text(status, link) + drops_text(status, name) + peers_text(status, name);
+        out += link_text(status, link) + report_text(status, name) + peers_text(status, name);
     }
     const PlanCounts counts = count(prepared.plan);
     const std::size_t drift = counts.add + counts.change + counts.recreate + counts.remove;
@@ -144,8 +149,10 @@ Json link_json(const NetworkStatus& status, const IfName& name) {
                            {"rx_dropped", c.rx_dropped}, {"tx_dropped", c.tx_dropped},
                            {"rx_errors", c.rx_errors},   {"tx_errors", c.tx_errors}};
     }
-    if (const auto drops = status.drops.find(name); drops != status.drops.end())
-        out["overlayd_drops"] = drops->second;
+    if (const auto report = status.reports.find(name); report != status.reports.end()) {
+        out["overlayd_drops"] = report->second.drops;
+        out["overlayd_offloads"] = report->second.offloads;
+    }
     const auto peers = status.activity.peers.find(name);
     if (peers == status.activity.peers.end()) return out;
     out["peers"] = Json::array();

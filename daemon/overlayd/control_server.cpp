@@ -1,5 +1,7 @@
 #include "daemon/overlayd/control_server.hpp"
 
+#include "daemon/io/unix_address.hpp"
+
 #include <openssl/crypto.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 namespace overlay::overlayd {
 
@@ -17,24 +18,13 @@ namespace {
 constexpr std::size_t max_clients = 16;
 constexpr int answer_room_bytes = 16 * 1024 * 1024;   // of the socket: an answer is given at once or not at all
 
-sockaddr_un address_of(const std::string& path) {
-    sockaddr_un out{};
-    out.sun_family = AF_UNIX;
-    path.copy(out.sun_path, sizeof out.sun_path - 1);
-    return out;
-}
-
-const sockaddr* as_address(const sockaddr_un& address) {
-    return static_cast<const sockaddr*>(static_cast<const void*>(&address));
-}
-
 io::UniqueFd new_socket() {
     return io::UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
 }
 
-bool is_served(const sockaddr_un& address) {
+bool is_served(const io::UnixAddress& address) {
     const io::UniqueFd probe = new_socket();
-    return probe && ::connect(probe.get(), as_address(address), sizeof address) == 0;
+    return probe && ::connect(probe.get(), address.get(), io::UnixAddress::size_bytes()) == 0;
 }
 
 /// Root, and who we are ourselves.
@@ -111,16 +101,16 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
                                                              io::EventLoop& loop, Serve serve) {
     const std::string path = control::socket_path(run_directory);
     const std::string doing = "listen at " + path;
-    const sockaddr_un address = address_of(path);
-    if (path.size() >= sizeof address.sun_path)
-        return fail(Error::Kind::Invalid, doing, "the path is too long for a socket", ENAMETOOLONG);
+    const auto address = io::UnixAddress::of(path);
+    if (!address) return pass_on(address);
     std::unique_ptr<ControlServer> out{new ControlServer{loop, std::move(serve), path}};
-    if (is_served(address))
+    if (is_served(*address))
         return fail(Error::Kind::Conflict, doing, "another overlayd serves it", EADDRINUSE);
     (void)::unlink(path.c_str());
     out->fd_ = new_socket();
     const mode_t former = ::umask(0077);
-    const bool listens = out->fd_ && ::bind(out->fd_.get(), as_address(address), sizeof address) == 0 &&
+    const bool listens = out->fd_ &&
+                         ::bind(out->fd_.get(), address->get(), io::UnixAddress::size_bytes()) == 0 &&
                          ::listen(out->fd_.get(), max_clients) == 0;
     const int why = errno;
     ::umask(former);

@@ -3,11 +3,7 @@
 
 #include "daemon/io/clock.hpp"
 #include "daemon/overlayd/control_server.hpp"
-#include "daemon/overlayd/service.hpp"
-#include "daemon/reconcile/reconcile.hpp"
-
-#include <boost/program_options.hpp>
-#include <fmt/format.h>
+#include "daemon/overlayd/options.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -17,7 +13,6 @@
 #include <iostream>
 #include <thread>
 #include <utility>
-#include <variant>
 
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -28,55 +23,7 @@ namespace overlay::overlayd {
 
 namespace {
 
-namespace po = boost::program_options;
-
-struct Options {
-    ServiceOptions service;
-    int ready_fd = -1;
-    bool supervise = false;
-    bool was_ready = false;   ///< this worker, or one before it
-};
-
-/// nullopt: the program is over, with this exit code.
-std::variant<Options, int> read_options(int argc, char** argv) {
-    const Directories defaults;
-    Options out;
-    po::options_description options{"Options"};
-    options.add_options()("help,h", "this text")("version", "the version")(
-        "run-dir", po::value(&out.service.run_directory)->default_value(defaults.run)->value_name("DIR"),
-        "where the control socket is, and what is carried is kept")(
-        "state-dir",
-        po::value(&out.service.state_directory)->default_value(defaults.state)->value_name("DIR"),
-        "what must outlive a reboot: WireGuard's time stamps")(
-        "uapi-dir",
-        po::value(&out.service.uapi_directory)
-            ->default_value(out.service.uapi_directory)
-            ->value_name("DIR"),
-        "where `wg` looks for devices")(
-        "supervise", po::bool_switch(&out.supervise),
-        "start another worker when one dies; for where no service manager does it")(
-        "ready-fd", po::value(&out.ready_fd)->value_name("FD"),
-        "a descriptor to write \"ready\" to, or why not");
-    po::variables_map values;
-    try {
-        po::store(po::command_line_parser(argc, argv).options(options).positional({}).run(), values);
-        po::notify(values);
-    } catch (const po::error& error) {
-        std::cerr << "overlayd: " << error.what() << "\n";
-        return 1;
-    }
-    if (values.count("help") != 0) {
-        std::cout << "usage: overlayd [OPTIONS]\n\n"
-                     "Carries gretap, GUE and WireGuard in user space, as overlayctl tells it to.\n\n"
-                  << options;
-        return 0;
-    }
-    if (values.count("version") != 0) {
-        std::cout << "overlayd " << OVERLAY_VERSION << "\n";
-        return 0;
-    }
-    return out;
-}
+bool was_ready = false;   ///< this worker, or one before it
 
 // ---- the end ------------------------------------------------------------------------------------
 
@@ -162,8 +109,10 @@ Result<void> run(Options& options) {
     if (!lock) return pass_on(lock);
     auto end = end_by_signal();
     if (!end) return pass_on(end);
-    auto engine = datapath::Engine::make({});
+    auto engine = datapath::Engine::make(options.offloads);
     if (!engine) return pass_on(engine);
+    for (const std::string& each : io::news(options.offloads, (*engine)->offloads()))
+        std::cerr << "overlayd: " << each << "\n";
     Ticks ticks;
     Service service{**engine, options.service, [] { ask_to_end(0); }, [&] { ticks.soon(); }};
     const auto server =
@@ -176,7 +125,7 @@ Result<void> run(Options& options) {
     };
     if (const auto started = ticks.start((*engine)->loop(), tick); !started) return started;
     if (const auto resumed = service.resume(); !resumed) return resumed;
-    options.was_ready = true;
+    was_ready = true;
     tell_ready(std::exchange(options.ready_fd, -1), "ready\n");
     return (*engine)->run(end->get());
 }
@@ -189,7 +138,7 @@ int work(Options& options) {
     const auto ran = run(options);
     if (ran) return 0;
     const auto kind = ran.error().kind;
-    const bool is_over = !options.was_ready || kind == Error::Kind::Busy || kind == Error::Kind::Conflict;
+    const bool is_over = !was_ready || kind == Error::Kind::Busy || kind == Error::Kind::Conflict;
     (void)complain(ran.error(), options.ready_fd);
     return is_over ? 1 : try_again;
 }
@@ -211,7 +160,7 @@ int supervise(Options& options) {
         worker = ::fork();
         if (worker < 0) {
             const int code = complain(io::system_error("start a worker", errno), options.ready_fd);
-            if (!options.was_ready || is_ending != 0) return code;
+            if (!was_ready || is_ending != 0) return code;
             std::this_thread::sleep_for(longest);
             continue;
         }
@@ -227,7 +176,7 @@ int supervise(Options& options) {
         if (WIFEXITED(status) && WEXITSTATUS(status) != try_again) return WEXITSTATUS(status);
         if (WIFSIGNALED(status))
             std::cerr << "overlayd: the worker died of signal " << WTERMSIG(status) << "; another one starts\n";
-        options.was_ready = true;   // whoever waited for the first one knows what became of it
+        was_ready = true;   // whoever waited for the first one knows what became of it
         const bool was_young = std::chrono::steady_clock::now() - started < longest;
         if (!was_young) pause = std::chrono::milliseconds{0};
         std::this_thread::sleep_for(pause);
@@ -237,9 +186,13 @@ int supervise(Options& options) {
 }
 
 int main(int argc, char** argv) {
-    auto read = read_options(argc, argv);
-    if (const int* code = std::get_if<int>(&read)) return *code;
-    Options& options = std::get<Options>(read);
+    Options options;
+    const auto read = read_options({argv + std::min(argc, 1), argv + argc}, options);
+    if (!read) return complain(read.error(), options.ready_fd);
+    if (!options.help.empty() || options.version) {
+        std::cout << (options.version ? "overlayd " OVERLAY_VERSION "\n" : options.help);
+        return 0;
+    }
     if (options.supervise) return supervise(options);
     const auto ran = run(options);
     return ran ? 0 : complain(ran.error(), options.ready_fd);

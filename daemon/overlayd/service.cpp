@@ -164,9 +164,9 @@ Result<void> Service::set(const control::Request& request) {
     return removed;
 }
 
-std::string Service::counters() {
+std::string Service::counters() const {
     Json out = Json::object();
-    for (const auto& [name, counters] : engine_.counters()) {
+    for (const auto& [name, counters, offloads] : engine_.reports()) {
         Json& link = out[name.str()];
         link = {{"tx_packets", counters.sent_frames},     {"tx_bytes", counters.sent_bytes},
                 {"rx_packets", counters.received_frames}, {"rx_bytes", counters.received_bytes},
@@ -176,8 +176,22 @@ std::string Service::counters() {
             if (counters.drops[i] != 0)
                 drops[std::string{text(static_cast<wire::DropReason>(i))}] = counters.drops[i];
         }
+        for (const auto& [offload, which] : io::offload_names)
+            link["offloads"][std::string{offload}] = text((offloads.*which).state);
     }
     return out.dump();
+}
+
+/// Of each link once, however often it happens.
+void Service::tell_of_offloads() {
+    std::map<IfName, io::Offloads> now;
+    for (const auto& report : engine_.reports()) {
+        const auto told = told_.find(report.name);
+        const io::Offloads& before = told == told_.end() ? engine_.offloads() : told->second;
+        for (const std::string& each : io::news(before, report.offloads)) say(report.name.str() + ": " + each);
+        now.emplace(report.name, report.offloads);
+    }
+    told_ = std::move(now);
 }
 
 // ---- what must not be forgotten -----------------------------------------------------------------
@@ -211,6 +225,7 @@ void Service::on_time() {
     }
     if (has_moved) keep();
     carried_.follow_mtus();
+    tell_of_offloads();
     for (const auto& [name, socket] : wg_sockets_) socket->on_time();
 }
 

@@ -28,15 +28,16 @@ class Service {
     /// a device may come back, a port be free again. Errors: those of reading the file that it is kept in.
     [[nodiscard]] Result<void> resume();
     [[nodiscard]] Result<std::string> serve(const control::Request& request);
-    /// Takes what has come back, keeps where peers have roamed to since the last look, and the rest that is not
-    /// urgent.
+    /// Takes what has come back, keeps where peers have roamed to since the last look, says what links do without,
+    /// and the rest that is not urgent.
     void on_time();
 
   private:
     Result<std::string> change(const control::Request& request);
     Result<void> set(const control::Request& request);
     [[nodiscard]] Result<std::string> uapi(const std::string& name, std::string_view request);
-    [[nodiscard]] std::string counters();
+    [[nodiscard]] std::string counters() const;
+    void tell_of_offloads();
     Result<void> add_device(const IfName& name);
     void serve_wg(const IfName& device);
     Result<void> remove(const IfName& name);
@@ -58,6 +59,7 @@ class Service {
     bool is_unkept_ = false;   ///< the file could not be written
     class WgSocket;
     std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;
+    std::map<IfName, io::Offloads> told_;   ///< what has been said of each link's
 };
 
 }  // namespace overlay::overlayd

@@ -1,11 +1,18 @@
 // The words between overlayctl and overlayd: framing, and WireGuard's text.
 
-#include "daemon/control/message.hpp"
+#include "daemon/control/client.hpp"
 #include "daemon/control/uapi_text.hpp"
+#include "daemon/io/clock.hpp"
+#include "daemon/overlayd/control_server.hpp"
 
 #include <doctest/doctest.h>
 
 #include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <thread>
 
 using namespace overlay;
 using namespace overlay::control;
@@ -69,6 +76,43 @@ TEST_SUITE("control: messages") {
         CHECK(bad.body.error().reason == "carry gt: no such port");
         std::string half = "ok 5\nabc";
         CHECK_FALSE(take_answer(half).complete);
+    }
+}
+
+TEST_SUITE("control: the socket") {
+    TEST_CASE("its path may be longer than a socket's address") {
+        std::string top = (std::filesystem::temp_directory_path() / "control.XXXXXX").string();
+        REQUIRE(::mkdtemp(top.data()) != nullptr);
+        for (const std::size_t length : {106U, 107U, 108U, 250U}) {   // an address has 108, with a zero
+            CAPTURE(length);
+            const std::string name(length - top.size() - 1 - std::string_view{"/control.sock"}.size(), 'd');
+            const std::string directory = top + "/" + name;
+            std::filesystem::create_directory(directory);
+            const auto none = Client::connect(directory);
+            REQUIRE_FALSE(none);
+            CHECK(none.error().kind == Error::Kind::NotFound);
+            auto loop = io::EventLoop::make();
+            REQUIRE(loop);
+            const auto serve = [](const Request& request) { return Result<std::string>{request.verb + "!"}; };
+            {
+                const auto server = overlayd::ControlServer::listen(directory, *loop, serve);
+                REQUIRE(server);
+                CHECK_FALSE(overlayd::ControlServer::listen(directory, *loop, serve));   // it is taken
+                CHECK(std::filesystem::exists(directory + "/control.sock"));
+                std::string answered;
+                std::atomic<bool> is_over = false;
+                std::thread asker{[&] {
+                    auto client = Client::connect(directory);
+                    if (client) answered = client->ask({"state", "", ""}).value_or("");
+                    is_over = true;
+                }};
+                while (!is_over) (void)loop->wait(io::now().monotonic + std::chrono::milliseconds{10});
+                asker.join();
+                CHECK(answered == "state!");
+            }
+            CHECK_FALSE(std::filesystem::exists(directory + "/control.sock"));
+        }
+        std::filesystem::remove_all(top);
     }
 }
 

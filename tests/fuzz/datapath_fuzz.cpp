@@ -114,7 +114,7 @@ class World {
         if (gre) demand(is_within(gre->frame, packet));
     }
 
-    Coalescer coalescer_{Inner::Ethernet, Coalescer::Merging::On, 16};
+    Coalescer coalescer_{Inner::Ethernet, {}, 16};
     Reassembly reassembly_;
     Reassembly::Time now_{std::chrono::hours{1}};
     std::vector<Datagram> kept_;

@@ -2,7 +2,7 @@
 // changed. A driver of the data path for tests and measurements, until overlayd carries links by itself.
 //
 //     carry FILE
-//     {"offload": "auto" | "none", "endpoints": [
+//     {"offload": "auto" | "none" | "device-tso,udp-gro", "endpoints": [
 //       {"local": "10.9.0.1", "port": 5555, "links": [
 //         {"device": "gt", "remote": "10.9.0.2", "remote_port": 5555, "key": 77}]},
 //       {"private_key": "base64", "port": 51820, "mtu": 1420, "tun": "wg", "stamp_file": "/…", "peers": [
@@ -40,16 +40,11 @@ wireguard::Secret32 secret(const Json& json, const char* key) {
     return wireguard::Secret32{std::as_bytes(std::span{bytes})};
 }
 
-io::UdpOptions::Offload socket_offload(bool offload) {
-    return offload ? io::UdpOptions::Offload::Auto : io::UdpOptions::Offload::None;
-}
-
-datapath::GueEndpointConfig gue_of(const Json& json, bool offload) {
+datapath::GueEndpointConfig gue_of(const Json& json) {
     datapath::GueEndpointConfig out;
     out.socket.local = address_of(json, "local");
     out.socket.family = out.socket.local->family();
     out.socket.port = json.at("port");
-    out.socket.offload = socket_offload(offload);
     for (const Json& link : json.at("links")) {
         out.links.push_back({.device = IfName::from_kernel(link.at("device").get<std::string>()),
                              .remote = address_of(link, "remote"),
@@ -72,11 +67,10 @@ wireguard::PeerChange peer_of(const Json& json) {
     return out;
 }
 
-datapath::WireguardEndpointConfig wireguard_of(const Json& json, bool offload) {
+datapath::WireguardEndpointConfig wireguard_of(const Json& json) {
     datapath::WireguardEndpointConfig out;
     out.private_key = secret(json, "private_key");
     out.listen.port = json.value("port", std::uint16_t{0});
-    out.listen.offload = socket_offload(offload);
     if (json.contains("local")) out.listen.local = address_of(json, "local");
     out.mtu_bytes = json.value("mtu", std::size_t{1420});
     out.stamp_file = json.value("stamp_file", "");
@@ -99,8 +93,8 @@ int complain(const Error& error) {
 /// Endpoints as the file has them; those that it no longer has go.
 class Config final : public io::Reader {
   public:
-    Config(datapath::Engine& engine, std::string path, bool offload, int hangups)
-        : engine_{engine}, path_{std::move(path)}, offload_{offload}, hangups_{hangups} {}
+    Config(datapath::Engine& engine, std::string path, int hangups)
+        : engine_{engine}, path_{std::move(path)}, hangups_{hangups} {}
 
     [[nodiscard]] Result<void> apply() {
         const auto content = io::read_file(path_, 1 << 20);
@@ -124,18 +118,17 @@ class Config final : public io::Reader {
   private:
     Result<void> apply(const Json& json, const std::string& name) {
         if (json.contains("private_key")) {
-            auto config = wireguard_of(json, offload_);
+            auto config = wireguard_of(json);
             config.name = name;
             return engine_.set(config);
         }
-        auto config = gue_of(json, offload_);
+        auto config = gue_of(json);
         config.name = name;
         return engine_.set(config);
     }
 
     datapath::Engine& engine_;
     std::string path_;
-    bool offload_;
     int hangups_;
     std::size_t count_ = 0;
 };
@@ -148,7 +141,8 @@ io::UniqueFd signals(std::initializer_list<int> which) {
     return io::UniqueFd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
 }
 
-void report(const IfName& name, const datapath::LinkCounters& c) {
+void report(const datapath::LinkReport& link) {
+    const auto& [name, c, offloads] = link;
     fmt::print(stderr, "{}: sent {} frames {} bytes, received {} frames {} bytes, lost {}\n",
                name.str(), c.sent_frames, c.sent_bytes, c.received_frames, c.received_bytes,
                c.lost_datagrams);
@@ -157,28 +151,26 @@ void report(const IfName& name, const datapath::LinkCounters& c) {
         fmt::print(stderr, "{}: dropped {} {}\n", name.str(), c.drops[i],
                    wire::text(static_cast<wire::DropReason>(i)));
     }
+    for (const auto& [offload, which] : io::offload_names)
+        fmt::print(stderr, "{}: {} {}\n", name.str(), offload, text((offloads.*which).state));
 }
 
 int run(const std::string& path) {
     const auto content = io::read_file(path, 1 << 20);
     if (!content) return complain(content.error());
     const Json json = Json::parse(*content);
-    datapath::EngineOptions options;
-    const bool offload = json.value("offload", "auto") != "none";
-    if (!offload) {
-        options.device_offload = io::TapOptions::Offload::None;
-        options.merging = datapath::Coalescer::Merging::Off;
-    }
+    const auto offloads = io::Offloads::parse(json.value("offload", "auto"));
+    if (!offloads) return complain(offloads.error());
     const io::UniqueFd stop = signals({SIGTERM, SIGINT}), hangups = signals({SIGHUP});
-    const auto made = datapath::Engine::make(options);
+    const auto made = datapath::Engine::make(*offloads);
     if (!made) return complain(made.error());
     datapath::Engine& engine = **made;
-    Config config{engine, path, offload, hangups.get()};
+    Config config{engine, path, hangups.get()};
     if (const auto applied = config.apply(); !applied) return complain(applied.error());
     const auto watch = engine.loop().watch(hangups.get(), config);
     if (!watch) return complain(watch.error());
     const auto ran = engine.run(stop.get());
-    for (const auto& [name, c] : engine.counters()) report(name, c);
+    for (const auto& link : engine.reports()) report(link);
     return ran ? 0 : complain(ran.error());
 }
 

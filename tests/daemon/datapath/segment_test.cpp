@@ -52,7 +52,7 @@ struct Merged {
 };
 
 Merged merged(std::vector<Packet> frames) {
-    Coalescer coalescer{Inner::Ethernet, Coalescer::Merging::On, 64};
+    Coalescer coalescer{Inner::Ethernet, {}, 64};
     for (Packet& frame : frames) coalescer.add(frame);
     Merged out;
     for (const SuperFrame& frame : coalescer.finish()) {
@@ -230,7 +230,7 @@ TEST_SUITE("coalescing") {
         Packet frame = frame_of({.payload_bytes = 100});
         const std::uint32_t pseudo = test::plain_sum(wire::Bytes{frame}.subspan(26, 8)) + 6U + 132U;
         wire::store16(frame, 50, test::plain_sum({}, pseudo));
-        Coalescer coalescer{Inner::Ethernet, Coalescer::Merging::On, 4};
+        Coalescer coalescer{Inner::Ethernet, {}, 4};
         coalescer.add(frame);
         const VnetHeader header = coalescer.finish()[0].header();
         CHECK(header.flags == VnetHeader::needs_checksum);
@@ -259,7 +259,7 @@ TEST_SUITE("coalescing") {
 
     TEST_CASE("switched off, it merges nothing") {
         auto frames = flow(3, {.payload_bytes = 1000});
-        Coalescer coalescer{Inner::Ethernet, Coalescer::Merging::Off, 4};
+        Coalescer coalescer{Inner::Ethernet, io::Offloads::none(), 4};
         for (Packet& frame : frames) coalescer.add(frame);
         CHECK(coalescer.finish().size() == 3);
         coalescer.clear();

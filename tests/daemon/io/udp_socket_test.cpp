@@ -14,10 +14,11 @@ using io::UdpOptions;
 
 namespace {
 
-io::UdpSocket open(const char* local, UdpOptions options = {}) {
+io::UdpSocket open(const char* local, const io::Offloads& offloads = {}) {
+    UdpOptions options;
     options.local = *IpAddress::parse(local);
     options.family = options.local->family();
-    auto socket = io::UdpSocket::open(options);
+    auto socket = io::UdpSocket::open(options, offloads);
     REQUIRE(socket);
     return std::move(*socket);
 }
@@ -74,8 +75,9 @@ using Texts = std::vector<std::string>;
 TEST_SUITE("UDP sockets") {
 
     TEST_CASE("a train arrives as the datagrams that it is made of, whoever cuts it") {
-        for (const auto offload : {UdpOptions::Offload::Auto, UdpOptions::Offload::None}) {
-            auto here = open("127.0.0.1", {.offload = offload});
+        for (const char* const offload : {"auto", "none", "udp-gso", "udp-gro"}) {
+            CAPTURE(offload);
+            auto here = open("127.0.0.1", *io::Offloads::parse(offload));
             auto there = open("127.0.0.1");
             const auto to = at("127.0.0.1", there);
             CHECK(send(here, to, {"abcdefg", "hi", "jklmnopqrstuvwxyz"}, 5) == 0);

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""overlayd's offloads: links of both kinds carry TCP whole with any of them off and with all; a kernel that breaks one
+is found out at start; what the file says holds for the overlayd that apply starts.
+
+Two spokes at a hub, one by gretap over GUE and one by gretap in WireGuard, joined by the hub's bridge. The run
+directories are longer than a unix socket's address.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from network import batch, tcp_each_way   # noqa: E402
+from story import build, main, overlayctl, run, story, wait_until   # noqa: E402
+
+names = ("device-tso", "device-gro", "udp-gso", "udp-gro")
+overlayd = build / "daemon/overlayd"
+inner = {"hub": "10.8.0.1", "gue": "10.8.0.2", "wg": "10.8.0.3"}
+
+
+class Network:
+    def __init__(self, s):
+        self.s = s
+        self.node = {name: s.namespace(name) for name in inner}
+        hub = self.node["hub"]
+        batch(hub, "address add 203.0.113.1/32 dev lo\n")
+        for number, name in enumerate(("gue", "wg"), 1):
+            s.veth(hub, name, self.node[name], "eth0")
+            batch(hub, f"address add 10.9.{number}.1/24 dev {name}\n")
+            batch(self.node[name], f"address add 10.9.{number}.2/24 dev eth0\nroute add default via 10.9.{number}.1\n")
+        public = {}
+        for name in ("hub", "wg"):
+            private = run("wg", "genkey").out
+            s.file(f"{name}.key", private).chmod(0o600)
+            public[name] = run("wg", "pubkey", input=private).out.strip()
+        self.file = s.file("topology.json", {
+            "version": 1, "network": "offloads",
+            "hub": {"name": "hub", "underlay": {"addresses": ["203.0.113.1"]},
+                    "bridge": {"name": "br", "addresses": [f"{inner['hub']}/24"]},
+                    "gue": {"port": 5555, "datapath": "userspace"},
+                    "wireguard": {"listen_port": 51820, "address": "172.16.0.1/24", "datapath": "userspace",
+                                  "private_key_file": "hub.key", "public_key": public["hub"]}},
+            "spokes": {
+                "gue": {"link": {"type": "gretap-gue", "local": "10.9.1.2", "datapath": "userspace"},
+                        "addresses": [f"{inner['gue']}/24"]},
+                "wg": {"link": {"type": "gretap-wireguard", "address": "172.16.0.2/24", "datapath": "userspace",
+                                "private_key_file": "wg.key", "public_key": public["wg"]},
+                       "addresses": [f"{inner['wg']}/24"]}}})
+        s.at_end(lambda: [self.end_overlayd(name) for name in inner])
+
+    def directories(self, name):
+        directory = self.s.folder / name.ljust(108, "-")
+        return ["--state-dir", directory / "state", "--run-dir", directory / "run"]
+
+    def log(self, name):
+        return (self.directories(name)[-1] / "overlayd.log").read_text()
+
+    def apply(self, name, config=None, code=0):
+        """`config`: what /etc/overlay/overlayd.conf says."""
+        command = [overlayctl, "apply", self.file, "--node", name, *self.directories(name)]
+        if config is not None:
+            self.s.file("etc/overlay/overlayd.conf", config)
+            mount = f"mount -t overlay -o lowerdir={self.s.folder}/etc:/etc none /etc"
+            command = ["unshare", "--mount", "sh", "-ec", f'{mount}; exec "$@"', "sh", *command]
+        return self.node[name].run(*command, code=code)
+
+    def end_overlayd(self, name):
+        for pid in self.pids(name):
+            run("kill", "-KILL", pid, code=None)
+        wait_until(lambda: not self.pids(name), f"overlayd of {name} is gone")
+
+    def pids(self, name):
+        return run("pgrep", "-r", "D,R,S", "-f", f"overlayd .*{self.directories(name)[-1]}", code=None).out.split()
+
+    def offloads(self, name):
+        """By link of a node, as status tells it."""
+        told = self.node[name].run(overlayctl, "status", "--json", *self.directories(name)).json()
+        return {link["name"]: link["overlayd_offloads"] for link in told["networks"][0]["links"]
+                if "overlayd_offloads" in link}
+
+    def restart(self, config):
+        """Every overlayd anew, by apply, with this in its file."""
+        for name in inner:
+            self.end_overlayd(name)
+            self.apply(name, config)
+        for name in ("gue", "wg"):
+            wait_until(lambda name=name: self.node[name].run(
+                "ping", "-c", "1", "-W", "1", inner["hub"], code=None).code == 0, f"{name} reaches the hub")
+
+    def tcp(self, megabytes=8):
+        for one, other in (("gue", "hub"), ("wg", "hub"), ("gue", "wg")):
+            tcp_each_way(self.node[one], self.node[other], inner[other], megabytes)
+
+    def lost(self):
+        return [f"{name}: {link}" for name in inner
+                for link in self.node[name].run(overlayctl, "status", *self.directories(name)).out.splitlines()
+                if "device_full" in link]
+
+
+def words_but(*off):
+    return ",".join(name for name in names if name not in off) or "none"
+
+
+def segments_tcp(node, device):
+    """Whether the kernel may hand super-frames to the device's reader."""
+    return "tcp-segmentation-offload: on" in node.run("ethtool", "-k", device).out
+
+
+@story("TCP both ways over GUE and WireGuard with each offload off in turn, with all off, and with none off")
+def _(s):
+    network = Network(s)
+    for off in ((), *((name,) for name in names), names):
+        network.restart(f"# for this story\noffload = {words_but(*off)}\n")
+        network.tcp()
+        s.equal(network.lost(), [], f"frames that a device did not take without {off}")
+        expected = {name: "off" if name in off else "on" for name in names}
+        for name in inner:
+            told = network.offloads(name)
+            s.check(told, f"no link of {name} tells of offloads")
+            for link, offloads in told.items():
+                s.equal(offloads, expected, f"offloads of {link} at {name}, without {off}")
+                s.equal(segments_tcp(network.node[name], link), "device-tso" not in off,
+                        f"super-frames from {link} at {name}, without {off}")
+        s.check(" is off" not in network.log("hub"), "what was switched off by hand is no news")
+    s.note("6 ways, 3 pairs, 8 MB each way")
+
+
+@story("a word that is none is told with its file and line, and apply fails")
+def _(s):
+    network = Network(s)
+    told = network.apply("hub", "\noffload = device,fast\n", code=None)
+    s.check(told.code not in (0, 2), f"apply succeeds: {told}")
+    s.contains(told.err, '/etc/overlay/overlayd.conf, line 2: "fast" is neither auto nor none', "what apply says")
+    told = network.node["hub"].run(overlayd, "--offload", "fast", code=1)
+    s.contains(told.err, '--offload: "fast" is neither', "what overlayd says")
+
+
+@story("a kernel that damages trains of datagrams is found out at start, and the link does without")
+def _(s):
+    network = Network(s)
+    # Longer than any single datagram of ours: only a train is as long, before it is cut.
+    damage = "nft add table ip damage; nft 'add chain ip damage out { type filter hook output priority 0; }'; " \
+             "nft add rule ip damage out meta oifname lo meta l4proto udp meta length gt 20000 @th,8000,32 set 1"
+    for name in inner:
+        network.node[name].sh(damage)
+    network.restart("")
+    for name in inner:
+        s.contains(network.log(name), "overlayd: udp-gso is off: what is sent to ourselves does not arrive as it was sent",
+                   "the log")
+        for link, offloads in network.offloads(name).items():
+            s.equal(offloads, {name: "broken" if name == "udp-gso" else "on" for name in names},
+                    f"offloads of {link} at {name}")
+        s.contains(network.node[name].run(overlayctl, "status", *network.directories(name)).out,
+                   "offloads of overlayd: udp-gso broken", "status")
+    network.tcp(2)
+
+
+@story("where there is no loopback device nothing is said of offloads, and nothing waits")
+def _(s):
+    network = Network(s)
+    network.node["gue"].ip("link", "set", "lo", "down")
+    network.restart("")
+    for link, offloads in network.offloads("gue").items():
+        s.equal(offloads, {name: "on" for name in names}, f"offloads of {link}")
+    s.check(" is off" not in network.log("gue"), network.log("gue"))
+    network.tcp(2)
+
+
+main()
