@@ -232,10 +232,10 @@ contestants = {
     "fastd null": fastd("null"), "fastd null@l2tp": fastd("null@l2tp"), "fastd salsa2012+umac": fastd("salsa2012+umac"),
     "openvpn": openvpn,
 }
-without = {f"{name}, {offload}": made(offload)
-           for name, made in (("gretap-gue", gretap_gue),
-                              ("gretap-wireguard", lambda offload: wireguard("tap", 1398, offload)))
-           for offload in ("none",)}
+offloads = ("device-tso", "device-gro", "udp-gso", "udp-gro")   # as `overlayd --offload` names them
+without = {"gretap-gue, no offload": gretap_gue("none"),
+           **{f"gretap-gue, no {off}": gretap_gue(",".join(each for each in offloads if each != off))
+              for off in offloads}}
 programs = {"wireguard-go": "wireguard-go", "fastd": "fastd", "openvpn": "openvpn", "wireguard": "wg"}
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How fast Ethernet and packets are carried, ours beside others, in one run and alternating.
 
-    measure.py [--repeat 5] [--seconds 3] [--cable veth|nic] [--raw FILE] [--list] [NAME…]
+    measure.py [--repeat 5] [--seconds 3] [--cable veth|nic] [--tcp] [--raw FILE] [--list] [NAME…]
 
 As root; needs iperf3 and the built `carry` and `packets` (ninja -C .build/release carry packets). In each repetition
 every contestant is set up anew and measured: TCP (cubic) with one flow and with four, there and back; UDP packets of
@@ -9,7 +9,7 @@ every contestant is set up anew and measured: TCP (cubic) with one flow and with
 greatest TCP load and under its own; processor seconds per GB of the one flow, of the whole machine (with iperf3 at both
 ends) and of the carrying processes alone; and their largest resident memory. Prints medians and their ratios; --raw
 keeps every figure (plots.py draws it). A measurement during which the hypervisor took more than 5 % of the processors'
-time is dropped, and said so.
+time is dropped, and said so. --tcp measures nothing else.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import time
 
-from contestants import World, available, binaries
+from contestants import World, available, binaries, contestants
 
 packets = binaries / "packets"
 clock_ticks = os.sysconf("SC_CLK_TCK")
@@ -80,8 +80,8 @@ class Watch:
 
 
 class Bench:
-    def __init__(self, world, seconds):
-        self.world, self.seconds, self.load_gbits = world, seconds, None
+    def __init__(self, world, seconds, tcp_only):
+        self.world, self.seconds, self.tcp_only, self.load_gbits = world, seconds, tcp_only, None
 
     def meet(self, target):
         for _ in range(100):
@@ -161,8 +161,9 @@ class Bench:
             self.tcp(target, processes, figures)
             if name == "wireguard-go" and "TCP there, Gbit/s" in figures:
                 self.load_gbits = figures["TCP there, Gbit/s"]
-            self.udp(target, figures)
-            self.round_trips(target, figures)
+            if not self.tcp_only:
+                self.udp(target, figures)
+                self.round_trips(target, figures)
             if processes:
                 figures["RSS, MiB"] = resident_mib(processes)
         return figures
@@ -213,17 +214,19 @@ def main():
     words.add_argument("--repeat", type=int, default=5)
     words.add_argument("--seconds", type=int, default=3)
     words.add_argument("--cable", choices=("veth", "nic"), default="veth")
+    words.add_argument("--tcp", action="store_true")
     words.add_argument("--raw", type=pathlib.Path)
     words.add_argument("--list", action="store_true")
     asked = words.parse_args()
-    chosen = {name: made for name, made in available().items() if not asked.names or name in asked.names}
+    every = available()
+    chosen = {name: made for name, made in every.items() if name in (asked.names or contestants)}
     if asked.list:
         print("\n".join(chosen))
         return
     raw = {"kernel": platform.release(), "processors": os.cpu_count(), "cable": asked.cable,
            "congestion control": "cubic", "seconds": asked.seconds, "figures": {name: [] for name in chosen}}
     with tempfile.TemporaryDirectory() as folder, World(pathlib.Path(folder), asked.cable) as world:
-        bench = Bench(world, asked.seconds)
+        bench = Bench(world, asked.seconds, asked.tcp)
         for repetition in range(asked.repeat):
             for name, contestant in chosen.items():
                 raw["figures"][name].append(bench.measure(name, contestant))
