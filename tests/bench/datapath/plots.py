@@ -15,6 +15,7 @@ import matplotlib
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "overlay"   # the same figures make the same file
+matplotlib.rcParams["svg.fonttype"] = "none"      # text stays text
 from matplotlib import pyplot   # noqa: E402
 
 pictures = {
