@@ -214,7 +214,7 @@ class Story:
         self.name = name
         self.cleanups = []
         self.figures = ""
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="overlay-story."))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"overlay-story.{os.getpid()}."))
         self.at_end(lambda: shutil.rmtree(self.folder, ignore_errors=True))
 
     def at_end(self, cleanup):
