@@ -109,7 +109,7 @@ fi
 
 packaging/dependencies.sh build demo
 mkdir -p .build
-options=(-DCMAKE_UNITY_BUILD=ON)   # a third of the time for a build of everything
+options=(-DCMAKE_UNITY_BUILD=ON)   # headers are read once for several files
 command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 echo "building the release"
 if ! { cmake --preset release "${options[@]}" && cmake --build --preset release --target overlayctl overlayd

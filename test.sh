@@ -50,7 +50,7 @@ can_natively() {   # make what a network in user space is made of, in a namespac
 }
 
 list_parts() {
-  local lab_seconds=$((long == 1 ? 3600 : 1500)) file name program
+  local lab_seconds=$((long == 1 ? 3600 : 1500)) seconds file name program
   part unit 600 .build/asan/tests/unit_tests
   part ctest 600 ctest --test-dir .build/asan --output-on-failure -E '^unit$' -LE kernel
   for file in tests/tidy/*_test.py; do
@@ -76,10 +76,10 @@ list_parts() {
   # The slowest first, or the machine would idle beside the last one.
   for file in tests/e2e/{pairs,foreign,drift,render,purpose}_test.py tests/e2e/*_test.py; do
     name=e2e/$(basename "$file" _test.py)
-    # 70 pairs with 50 MB each way.
-    [[ $long == 1 && $name == e2e/pairs ]] && lab_seconds=7200 || lab_seconds=$((long == 1 ? 3600 : 1500))
+    seconds=$lab_seconds
+    [[ $long == 1 && $name == e2e/pairs ]] && seconds=7200   # 70 pairs, 50 MB each way
     # shellcheck disable=SC2046
-    part "$name" $((lab_seconds + 30)) $(in_lab $lab_seconds "$name") "$python" "$file"
+    part "$name" $((seconds + 30)) $(in_lab $seconds "$name") "$python" "$file"
   done
 }
 
@@ -87,7 +87,7 @@ list_parts() {
 
 build() {   # PRESET TARGET…
   local preset=$1 log=$logs/build-$1.log
-  local options=(-DCMAKE_UNITY_BUILD=ON)   # a third of the time for a build of everything
+  local options=(-DCMAKE_UNITY_BUILD=ON)   # headers are read once for several files
   shift
   command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   if cmake --preset "$preset" "${options[@]}" >"$log" 2>&1 &&

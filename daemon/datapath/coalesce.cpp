@@ -129,11 +129,15 @@ void Coalescer::add(MutableBytes frame) {
 
 void Coalescer::add_super_frame(MutableBytes frame, std::size_t segment_bytes) {
     const auto headers = find_headers(frame, inner_);
-    if (!headers || headers->protocol != protocol_tcp) return append_whole(frame, nullptr);
+    if (!headers) return append_whole(frame, nullptr);
     if (SuperFrame* flow = open_flow_of(frame, *headers)) close(*flow);
     SuperFrame& whole = append(frame.first(headers->end_at));
-    store16(frame, checksum_at(*headers), fold(pseudo_sum(frame, *headers)));
     whole.frame_count_ = (headers->end_at - headers->payload_at + segment_bytes - 1) / segment_bytes;
+    if (headers->protocol == protocol_udp) {
+        whole.header_ = {.gso_type = VnetHeader::gso_udp, .gso_bytes = static_cast<std::uint16_t>(segment_bytes)};
+        return;
+    }
+    store16(frame, checksum_at(*headers), fold(pseudo_sum(frame, *headers)));
     whole.header_ = {.flags = VnetHeader::needs_checksum,
                      .gso_type = headers->is_ipv6 ? VnetHeader::gso_tcp6 : VnetHeader::gso_tcp4,
                      .header_bytes = headers->payload_at,

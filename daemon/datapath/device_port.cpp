@@ -1,10 +1,6 @@
 #include "daemon/datapath/device_port.hpp"
 
-#include "topology/result.hpp"
-
-#include <array>
 #include <cstring>
-#include <span>
 
 namespace overlay::datapath {
 
@@ -23,7 +19,6 @@ Inner inner_of(io::Tap::Kind kind) {
 DevicePort::DevicePort(const IfName& name, io::Tap tap, Inner inner, const io::Offloads& offloads)
     : name_{name},
       tap_{std::move(tap)},
-      inner_{inner},
       coalescer_{inner, offloads, max_super_frames},
       writer_{inner, offloads} {}
 
@@ -68,30 +63,7 @@ void DevicePort::deliver(MutableBytes frame) {
 
 void DevicePort::deliver_super_frame(MutableBytes frame, std::size_t segment_bytes) {
     make_room(frame.size());
-    const VnetHeader header{.gso_type = VnetHeader::gso_udp,
-                            .gso_bytes = static_cast<std::uint16_t>(segment_bytes)};
-    if (const auto datagrams = plan_segments(frame, header, inner_)) {
-        write_out();   // what came before
-        write_segments(*datagrams);
-    } else {
-        coalescer_.add_super_frame(frame, segment_bytes);
-    }
-}
-
-void DevicePort::write_segments(const SegmentPlan& plan) {
-    VnetHeader whole{};
-    std::array<std::byte, 128> headers{};   // Ethernet, two tags, IPv4 with options, UDP: 90
-    OVERLAY_ASSERT(plan.header_bytes() <= headers.size());
-    for (std::size_t index = 0; index < plan.count; ++index) {
-        write_segment_headers(plan, index, std::span{headers}.first(plan.header_bytes()));
-        const Bytes payload = plan.payload(index);
-        const std::array<iovec, 3> slices{{
-            {&whole, sizeof whole},
-            {headers.data(), plan.header_bytes()},
-            {const_cast<std::byte*>(payload.data()), payload.size()},   // writev reads it only
-        }};
-        if (tap_.write(slices) != 0) counters.count(DropReason::DeviceFull);
-    }
+    coalescer_.add_super_frame(frame, segment_bytes);
 }
 
 void DevicePort::write_out() {

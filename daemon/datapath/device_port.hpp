@@ -51,8 +51,7 @@ class DevicePort {
 
     /// The frame's memory must stay until write_out(), which happens by itself when there are many.
     void deliver(wire::MutableBytes frame);
-    /// The same for one that nobody has cut (Coalescer::add_super_frame). Of UDP it is cut here: before Linux 6.2 no
-    /// device takes it whole (TUN_F_USO4).
+    /// The same for one that nobody has cut (Coalescer::add_super_frame).
     void deliver_super_frame(wire::MutableBytes frame, std::size_t segment_bytes);
     void write_out();
 
@@ -61,12 +60,10 @@ class DevicePort {
   private:
     DevicePort(const IfName& name, io::Tap tap, wire::Inner inner, const io::Offloads& offloads);
     void make_room(std::size_t frame_bytes);
-    void write_segments(const SegmentPlan& plan);
 
     IfName name_;
     io::Tap tap_;
     io::Watch watch_;   // after the descriptor that it watches
-    wire::Inner inner_;
     Coalescer coalescer_;
     FrameWriter writer_;
     std::optional<Error> fault_;

@@ -66,21 +66,11 @@ WireguardEndpoint* Engine::wireguard(const std::string& name) {
 }
 
 std::vector<LinkReport> Engine::reports() const {
-    std::vector<LinkReport> out;
-    for (const auto& [name, endpoint] : gue_)
-        std::ranges::move(endpoint->reports(), std::back_inserter(out));
-    for (const auto& [name, endpoint] : wireguard_)
-        std::ranges::move(endpoint->reports(), std::back_inserter(out));
-    return out;
+    return of_all([](const auto& endpoint) { return endpoint.reports(); });
 }
 
 std::vector<IfName> Engine::broken() const {
-    std::vector<IfName> out;
-    for (const auto& [name, endpoint] : gue_)
-        std::ranges::move(endpoint->broken(), std::back_inserter(out));
-    for (const auto& [name, endpoint] : wireguard_)
-        std::ranges::move(endpoint->broken(), std::back_inserter(out));
-    return out;
+    return of_all([](const auto& endpoint) { return endpoint.broken(); });
 }
 
 // ---- the loop -----------------------------------------------------------------------------------

@@ -10,6 +10,8 @@
 #include "daemon/datapath/gue_endpoint.hpp"
 #include "daemon/datapath/wireguard_endpoint.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 namespace overlay::datapath {
@@ -43,6 +45,14 @@ class Engine {
         : loop_{std::move(loop)}, offloads_{offloads} {}
     [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_}; }
     [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
+    /// What `ask` says of each endpoint, in one list.
+    template <class Ask>
+    [[nodiscard]] auto of_all(const Ask& ask) const {
+        decltype(ask(*gue_.begin()->second)) out;
+        for (const auto& [name, endpoint] : gue_) std::ranges::move(ask(*endpoint), std::back_inserter(out));
+        for (const auto& [name, endpoint] : wireguard_) std::ranges::move(ask(*endpoint), std::back_inserter(out));
+        return out;
+    }
 
     io::EventLoop loop_;
     io::Offloads offloads_;

@@ -46,7 +46,9 @@ class FrameWriter {
     template <class Device>
     std::size_t write(Device& device, const SuperFrame& frame) {
         const bool is_plain = frame.header() == wire::VnetHeader{};
-        if (!is_plain && !merging_.is_on()) return write_apart(device, frame);
+        // Before Linux 6.2 no device takes UDP's whole (TUN_F_USO4), and few are worth asking.
+        const bool is_udp = frame.header().segmentation() == wire::VnetHeader::gso_udp;
+        if (is_udp || (!is_plain && !merging_.is_on())) return write_apart(device, frame);
         const int reason = device.write(frame.slices());
         if (reason == 0) return 0;
         if (is_plain || is_full(reason)) return frame.frame_count();

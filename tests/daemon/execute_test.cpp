@@ -47,4 +47,31 @@ TEST_CASE("a peer that roams while its change is undone is no remainder of the c
     CHECK(is_undone(Step{removal}, with_peer(called_from("198.51.100.7"))));
 }
 
+/// Takes everything but one step, and counts.
+struct CountingKernel {
+    std::size_t refused = 0, executed = 0, readings = 0;
+
+    Result<void> execute(const Step&) {
+        if (executed++ == refused) return fail(Error::Kind::Failed, "set a peer", "No buffer space available");
+        return {};
+    }
+    Result<KernelState> snapshot() {
+        ++readings;
+        return KernelState{};
+    }
+};
+
+TEST_CASE("the way back reads the state for the step that was refused, and for no other") {
+    Plan plan;
+    constexpr std::size_t steps = 300;
+    for (std::size_t i = 0; i < steps; ++i)
+        plan.steps.push_back({.step = SetPeer{device, hub, std::nullopt, called_from("192.0.2.1")}});
+    CountingKernel kernel{.refused = steps - 1};
+    const Report report = execute(plan, kernel);
+    CHECK(report.done == steps - 1);
+    CHECK(report.undo_failures.empty());
+    CHECK(kernel.executed == 2 * steps - 1);   // the refused one has had no effect: there is no device
+    CHECK(kernel.readings == 1);
+}
+
 }

@@ -74,7 +74,8 @@ if [ -n "$share" ]; then
 fi
 
 # -cpu max and TCG even where /dev/kvm exists: KVM hangs on some of our machines, emulation on none.
-# No tsc: with two emulated processors the kernel finds it unstable, late and loudly. No timer check:
+# One processor, whose TSC is a clock that costs nothing: of two the kernel finds it unstable, and every look at the
+# time goes through QEMU. No timer check:
 # on a busy machine the emulated timer can miss the 10 ms in which the kernel wants ten ticks of it
 # ("IO-APIC + timer doesn't work!", Linux 6.1 arch/x86/kernel/apic/io_apic.c, timer_irq_works).
 command_line="console=ttyS0 panic=-1 oops=panic loglevel=5 mitigations=off no_timer_check"

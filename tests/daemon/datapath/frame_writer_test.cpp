@@ -154,6 +154,39 @@ TEST_SUITE("writing frames") {
         }
     }
 
+    TEST_CASE("datagrams that nobody has cut reach every device one by one, between what came before and after") {
+        for (const bool ipv6 : {false, true}) {
+            CAPTURE(ipv6);
+            Coalescer coalescer{Inner::Ethernet, {}, 64};
+            FrameWriter writer{Inner::Ethernet, {}};
+            FakeDevice device;
+            Packet before = frame_of({.payload_bytes = 1000});
+            Packet after = frame_of({.sequence = 2000, .payload_bytes = 10});
+            Packet whole = test::udp_frame(5000, ipv6);
+            const Packet payload(whole.end() - 5000, whole.end());
+            coalescer.add(before);
+            coalescer.add_super_frame(whole, 1200);
+            coalescer.add(after);
+            std::size_t lost = 0;
+            for (const SuperFrame& frame : coalescer.finish()) lost += writer.write(device, frame);
+            CHECK(lost == 0);
+            CHECK(device.super_frames == 1);   // of TCP: what was before and after is one
+            REQUIRE(device.taken.size() == 6);
+            Packet carried;
+            for (std::size_t i = 1; i < 6; ++i) {
+                const Packet& datagram = device.taken[i];
+                const std::size_t size = i < 5 ? 1200 : 200, headers = whole.size() - 5000;
+                REQUIRE(datagram.size() == headers + size);
+                CHECK(wire::load16(datagram, headers - 4) == 8 + size);   // RFC 768: the length is the third field
+                CHECK(test::fault_in(datagram) == "");
+                carried.insert(carried.end(), datagram.begin() + static_cast<std::ptrdiff_t>(headers), datagram.end());
+            }
+            CHECK(carried == payload);
+            CHECK(writer.merging().is_on());
+            coalescer.clear();
+        }
+    }
+
     TEST_CASE("a device that takes super-frames gets them") {
         Coalescer coalescer{Inner::Ethernet, {}, 64};
         FrameWriter writer{Inner::Ethernet, {}};
