@@ -110,6 +110,7 @@ Result<WireguardEndpoint::Sockets> WireguardEndpoint::open_sockets(const Listen&
     }
 }
 
+/// Data waits apart from the rest, so that who floods us with handshakes fills but their own buffer.
 Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socket(
     Family family, const Listen& where) {
     auto socket = io::UdpSocket::open({.family = family,
@@ -120,7 +121,18 @@ Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socke
                                        .local_address = io::UdpOptions::LocalAddress::Tell},
                                       tools_.offloads);
     if (!socket) return pass_on(socket);
-    auto out = std::make_unique<Socket>(*this, std::move(*socket));
+    auto handshakes = socket->open_for_all_but(wireguard::data::first_octet);
+    auto out = watched(std::move(*socket));
+    if (out && handshakes) {
+        auto beside = watched(std::move(*handshakes));
+        if (!beside) return beside;
+        (*out)->handshakes = std::move(*beside);
+    }
+    return out;
+}
+
+Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::watched(io::UdpSocket socket) {
+    auto out = std::make_unique<Socket>(*this, std::move(socket));
     auto watch = tools_.loop.watch(out->socket.fd(), *out);
     if (!watch) return pass_on(watch);
     out->watch = std::move(*watch);

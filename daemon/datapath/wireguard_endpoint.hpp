@@ -114,6 +114,7 @@ class WireguardEndpoint {
     using Sockets = std::array<std::unique_ptr<Socket>, 2>;   ///< IPv4, IPv6; one may be missing
     [[nodiscard]] Result<Sockets> open_sockets(const Listen& where);
     [[nodiscard]] Result<std::unique_ptr<Socket>> open_socket(Family family, const Listen& where);
+    [[nodiscard]] Result<std::unique_ptr<Socket>> watched(io::UdpSocket socket);
     void set_peers(const std::vector<wireguard::PeerChange>& peers);
     [[nodiscard]] Result<std::unique_ptr<Link>> open_link(const IfName& device,
                                                           const GretapLinkConfig* config);

@@ -50,6 +50,7 @@ struct WireguardEndpoint::Socket final : io::Reader {
     WireguardEndpoint& endpoint;
     io::UdpSocket socket;
     io::Watch watch;
+    std::unique_ptr<Socket> handshakes;   ///< of the same port; nullptr: they come here, too
 };
 
 }  // namespace overlay::datapath

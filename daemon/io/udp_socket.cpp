@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include <linux/filter.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -159,12 +160,17 @@ std::uint32_t SocketAddress::interface() const {
 // ---- opening ------------------------------------------------------------------------------------
 
 Result<UdpSocket> UdpSocket::open(const UdpOptions& options, const Offloads& offloads) {
+    return open_at(options, offloads, false);
+}
+
+Result<UdpSocket> UdpSocket::open_at(const UdpOptions& options, const Offloads& offloads, bool beside_another) {
     const std::string doing = "open UDP port " + std::to_string(options.port);
     const bool is_ipv4 = options.family == Family::Ipv4;
     UniqueFd fd{::socket(is_ipv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     if (!fd) return fail(system_error(doing, errno));
     set_ip_options(fd.get(), options);
     grow_buffers(fd.get());
+    if (beside_another) set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     const std::array<std::uint8_t, 16> any{};
     const IpAddress local =
         options.local ? *options.local : IpAddress::from_bytes(options.family, any.data());
@@ -174,13 +180,31 @@ Result<UdpSocket> UdpSocket::open(const UdpOptions& options, const Offloads& off
         return fail(system_error(doing, errno));
     if (::getsockname(fd.get(), generic, &address.size_bytes) != 0)
         return fail(system_error(doing, errno));
-    UdpSocket out{std::move(fd)};
-    out.family_ = options.family;
-    out.port_ = address.port();
+    UdpSocket out{std::move(fd), options};
+    out.options_.port = address.port();
     constexpr int named_by_each_train = 0;
     out.gso_ = switch_offload(out.fd(), UDP_SEGMENT, named_by_each_train, offloads.udp_gso);
     out.gro_ = switch_offload(out.fd(), UDP_GRO, 1, offloads.udp_gro);
     return out;
+}
+
+/// The kernel asks a program which socket of a port is to have a datagram: here the first to be bound has the number
+/// 0. That one was bound alone, so that a port which is taken is refused; only what says SO_REUSEPORT itself, as the
+/// same user, gets in later.
+std::optional<UdpSocket> UdpSocket::open_for_all_but(std::byte octet) {
+    const auto alone = [&]() -> std::optional<UdpSocket> {
+        set(fd(), SOL_SOCKET, SO_REUSEPORT, 0);
+        return std::nullopt;
+    };
+    if (!set(fd(), SOL_SOCKET, SO_REUSEPORT, 1)) return std::nullopt;
+    auto other = open_at(options_, {.udp_gso = gso_, .udp_gro = gro_}, true);
+    if (!other) return alone();
+    std::array<sock_filter, 4> program{{BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),   // none there: returns 0
+                                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, std::to_integer<std::uint32_t>(octet), 0, 1),
+                                        BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 1)}};
+    const sock_fprog chooser{program.size(), program.data()};
+    if (::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &chooser, sizeof chooser) != 0) return alone();
+    return std::move(*other);
 }
 
 // ---- sending ------------------------------------------------------------------------------------
@@ -195,11 +219,11 @@ void UdpSocket::prepare(const Train& train, mmsghdr& message, std::span<std::byt
     header.msg_control = control.data();
     std::size_t used = 0;
     const int traffic_class = train.traffic_class;
-    if (family_ == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TOS, traffic_class);
+    if (options_.family == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TOS, traffic_class);
     else add_control(header, used, IPPROTO_IPV6, IPV6_TCLASS, traffic_class);
     const int ttl = train.ttl;
-    if (ttl != 0 && family_ == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TTL, ttl);
-    if (ttl != 0 && family_ == Family::Ipv6) add_control(header, used, IPPROTO_IPV6, IPV6_HOPLIMIT, ttl);
+    if (ttl != 0 && options_.family == Family::Ipv4) add_control(header, used, IPPROTO_IP, IP_TTL, ttl);
+    if (ttl != 0 && options_.family == Family::Ipv6) add_control(header, used, IPPROTO_IPV6, IPV6_HOPLIMIT, ttl);
     if (!train.from.is_unspecified()) add_source(header, used, train.from);
     if (train.segments > 1) {
         const auto segment_bytes = static_cast<std::uint16_t>(train.segment_bytes);

@@ -91,8 +91,13 @@ class UdpSocket {
     /// Errors: Conflict (the port is taken), NotPermitted, Failed.
     [[nodiscard]] static Result<UdpSocket> open(const UdpOptions& options, const Offloads& offloads = {});
 
+    /// A second socket at this one's port, for every datagram that does not begin with `octet`: they wait in a
+    /// buffer of their own and take no room from those that do. It sends and receives as this one does. nullopt:
+    /// not on this kernel (before Linux 4.5), and all come here as before.
+    [[nodiscard]] std::optional<UdpSocket> open_for_all_but(std::byte octet);
+
     [[nodiscard]] int fd() const { return fd_.get(); }
-    [[nodiscard]] std::uint16_t port() const { return port_; }
+    [[nodiscard]] std::uint16_t port() const { return options_.port; }
     [[nodiscard]] const Offload& gso() const { return gso_; }
     [[nodiscard]] const Offload& gro() const { return gro_; }
 
@@ -104,7 +109,9 @@ class UdpSocket {
     [[nodiscard]] std::span<const Received> receive(ReceiveRoom& room);
 
   private:
-    explicit UdpSocket(UniqueFd fd) : fd_{std::move(fd)} {}
+    UdpSocket(UniqueFd fd, const UdpOptions& options) : fd_{std::move(fd)}, options_{options} {}
+    [[nodiscard]] static Result<UdpSocket> open_at(const UdpOptions& options, const Offloads& offloads,
+                                                   bool beside_another);
     [[nodiscard]] bool can_send_whole(const Train& train) const {
         return gso_.is_on() || train.segments == 1;
     }
@@ -113,8 +120,7 @@ class UdpSocket {
     void prepare(const Train& train, mmsghdr& message, std::span<std::byte> control) const;
 
     UniqueFd fd_;
-    Family family_ = Family::Ipv4;
-    std::uint16_t port_ = 0;
+    UdpOptions options_;   ///< with the port that was chosen
     Offload gso_, gro_;
 };
 

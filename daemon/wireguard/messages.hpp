@@ -50,6 +50,7 @@ inline constexpr std::size_t size_bytes = 64;
 //  0        4          8         16
 //  | type   | receiver | counter | packet, padded and sealed … | tag (16) |
 namespace data {
+inline constexpr std::byte first_octet{static_cast<std::uint8_t>(MessageType::Data)};
 inline constexpr Field counter{8, 8};
 inline constexpr std::size_t header_bytes = 16;
 inline constexpr std::size_t overhead_bytes = 32;  ///< header and tag: a keepalive's size

@@ -124,6 +124,32 @@ TEST_SUITE("UDP sockets") {
         CHECK(receive(there, 2).datagrams == Texts{"ab", "cd"});
     }
 
+    TEST_CASE("of two sockets at one port, one gets what begins with its octet, the other all else") {
+        for (const char* local : {"127.0.0.1", "::1"}) {
+            auto first = open(local);
+            auto other = first.open_for_all_but(std::byte{4});
+            REQUIRE(other);
+            CHECK(other->port() == first.port());
+            auto sender = open(local);
+            const std::vector<std::string> ours{"\x04" "data", "\x04"}, others{"\x01" "initiation", "4", "\x03\x04"};
+            const io::SocketAddress to = at(local, first);
+            for (const std::string& each : ours) CHECK(send(sender, to, {each}, 100) == 0);
+            for (const std::string& each : others) CHECK(send(sender, to, {each}, 100) == 0);
+            CHECK(receive(*other, 3).datagrams == others);
+            CHECK(receive(first, 2).datagrams == ours);
+        }
+    }
+    TEST_CASE("a port that two sockets of ours have is taken for a third") {
+        auto first = open("127.0.0.1");
+        const auto other = first.open_for_all_but(std::byte{4});
+        REQUIRE(other);
+        UdpOptions options;
+        options.local = *IpAddress::parse("127.0.0.1");
+        options.port = first.port();
+        const auto third = io::UdpSocket::open(options);
+        REQUIRE_FALSE(third);
+        CHECK(third.error().code == EADDRINUSE);
+    }
     TEST_CASE("a link-local address keeps its interface, any other has none") {
         CHECK(io::SocketAddress::of(*parse_endpoint("[fe80::1]:9"), 7).interface() == 7);
         CHECK(io::SocketAddress::of(*parse_endpoint("[fd00::1]:9"), 7).interface() == 0);
