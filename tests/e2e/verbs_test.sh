@@ -136,6 +136,9 @@ check "radvd of no such node" 1 "$(code_of "$overlayctl" render "$blog" --node n
 grep -q 'its nodes are: ' "$work/err" || check "lists the nodes" nodes "$(cat "$work/err")"
 check "only the MTU is explained" 1 "$(code_of "$overlayctl" explain "$blog" mtuu home)"
 
+# ---- status is over when nobody reads it any more
+check "status --watch ends when its output is full" 1 "$(code_of timeout 20 sh -c '"$0" status --watch >/dev/full' "$overlayctl")"
+
 # ---- an invalid file is exit code 3 for each
 echo '{' >"$work/bad.json"
 for words in "render $work/bad.json -f radvd" "explain $work/bad.json mtu" "doctor $work/bad.json"; do
