@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include <fcntl.h>
 #include <sys/random.h>
@@ -73,12 +74,15 @@ OrExit<std::string> destination(const CommandLine& command) {
     const std::string network = command.text_of("network");
     if (command.has("FILE") == command.has("network"))
         return complain("say either FILE or --network NAME");
-    if (network.empty()) return command.text_of("FILE");
-    if (!is_network_name(network))
+    if (!network.empty() && !is_network_name(network))
         return complain(fmt::format("--network \"{}\": not the name of a network", network));
-    if (const auto made = io::make_directories("/etc/overlay", 0755); !made)
-        return complain(made.error());
-    return default_key_file(network);
+    const std::string file =
+        network.empty() ? command.text_of("FILE") : default_key_file(network);
+    // Where keys are by default, and nowhere else: a path with a slip in it is an error.
+    const std::filesystem::path folder{"/etc/overlay"};
+    if (std::filesystem::path{file}.parent_path() != folder) return file;
+    if (const auto made = io::make_directories(folder, 0755); !made) return complain(made.error());
+    return file;
 }
 
 }  // namespace

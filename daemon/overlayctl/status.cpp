@@ -220,6 +220,7 @@ int run_status(const Arguments& arguments) {
     for (;;) {
         std::fputs("\x1b[H\x1b[2J", stdout);
         if (const int code = print_status(command); code != exit_done) return code;
+        if (std::ferror(stdout) != 0) return exit_done;  // nobody reads on; main() says so
         std::this_thread::sleep_for(std::chrono::seconds{2});
     }
 }

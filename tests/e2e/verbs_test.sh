@@ -52,6 +52,14 @@ for name in 9x -x "$(printf 'x%.0s' {1..200})"; do
   check "no network is called $name" 1 "$(code_of "$overlayctl" keygen "--network=$name")"
 done
 check "keygen wants one place" 1 "$(code_of "$overlayctl" keygen)"
+check "no folder is made for just any path" 1 "$(code_of "$overlayctl" keygen "$work/none/a.key")"
+# A fresh machine has no /etc/overlay: here, an /etc with nothing in it.
+if unshare -m mount -t tmpfs none /etc 2>/dev/null; then
+  for words in "/etc/overlay/mine.key" "--network mine"; do
+    check "keygen $words makes the folder" "755 600" "$(unshare -m sh -c 'mount -t tmpfs none /etc
+      "$0" keygen $1 >/dev/null; stat -c %a /etc/overlay /etc/overlay/mine.key' "$overlayctl" "$words" | xargs)"
+  done
+fi
 
 # ---- files that we write hurt nobody else's
 echo mine >"$work/a.key.new"; echo plan >"$work/plan.new"; mkfifo "$work/pipe"; mkdir "$work/folder"
@@ -127,6 +135,9 @@ check "no links at all" "0 the file has no links" "$(code_of "$overlayctl" expla
 check "radvd of no such node" 1 "$(code_of "$overlayctl" render "$blog" --node nonsense --format radvd)"
 grep -q 'its nodes are: ' "$work/err" || check "lists the nodes" nodes "$(cat "$work/err")"
 check "only the MTU is explained" 1 "$(code_of "$overlayctl" explain "$blog" mtuu home)"
+
+# ---- status is over when nobody reads it any more
+check "status --watch ends when its output is full" 1 "$(code_of timeout 20 sh -c '"$0" status --watch >/dev/full' "$overlayctl")"
 
 # ---- an invalid file is exit code 3 for each
 echo '{' >"$work/bad.json"
