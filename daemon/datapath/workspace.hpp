@@ -10,7 +10,7 @@ namespace overlay::datapath {
 /// A turn is what happens between two looks at what else there is to do. It is bounded, so that a busy
 /// direction does not starve the other.
 inline constexpr std::size_t turn_frames = 64;
-inline constexpr std::size_t turn_bytes = 640 * 1024;
+inline constexpr std::size_t turn_bytes = 256 * 1024;
 
 struct Workspace {
     std::vector<std::byte> frames = std::vector<std::byte>(turn_bytes);   ///< as they were read

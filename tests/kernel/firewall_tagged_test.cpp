@@ -87,8 +87,7 @@ struct Wire {
 
     void send(const Tag& tag, std::uint16_t protocol, const Bytes& packet) const {
         const UniqueFd fd = packet_socket(left, SOCK_RAW);
-        Bytes frame(6, 0xff);
-        frame.insert(frame.end(), {2, 0, 0, 0, 0, 7});
+        Bytes frame{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7};
         for (const std::uint16_t word : {tag.protocol, std::uint16_t{tag.id}, protocol}) {
             frame.push_back(static_cast<std::uint8_t>(word >> 8));
             frame.push_back(static_cast<std::uint8_t>(word & 0xff));
