@@ -18,6 +18,9 @@ namespace {
 /// keepalives go without.
 constexpr std::uint8_t handshake_traffic_class = 0x88;
 
+/// UDP_GRO makes one piece of hundreds of handshakes, if they come from one place; no peer sends so many.
+constexpr std::size_t max_handshakes_bytes = 4 * wireguard::initiation::size_bytes;
+
 std::uint8_t traffic_class_of(wire::Bytes message) {
     const auto type = wireguard::parse_type(message);
     const bool is_handshake = type && (*type == wireguard::MessageType::Initiation ||
@@ -122,17 +125,18 @@ Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socke
                                       tools_.offloads);
     if (!socket) return pass_on(socket);
     auto handshakes = socket->open_for_all_but(wireguard::data::first_octet);
-    auto out = watched(std::move(*socket));
+    auto out = watched(std::move(*socket), io::max_received_bytes);
     if (out && handshakes) {
-        auto beside = watched(std::move(*handshakes));
+        auto beside = watched(std::move(*handshakes), max_handshakes_bytes);
         if (!beside) return beside;
         (*out)->handshakes = std::move(*beside);
     }
     return out;
 }
 
-Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::watched(io::UdpSocket socket) {
-    auto out = std::make_unique<Socket>(*this, std::move(socket));
+Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::watched(
+    io::UdpSocket socket, std::size_t max_bytes) {
+    auto out = std::make_unique<Socket>(*this, std::move(socket), max_bytes);
     auto watch = tools_.loop.watch(out->socket.fd(), *out);
     if (!watch) return pass_on(watch);
     out->watch = std::move(*watch);

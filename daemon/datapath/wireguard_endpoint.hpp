@@ -114,7 +114,7 @@ class WireguardEndpoint {
     using Sockets = std::array<std::unique_ptr<Socket>, 2>;   ///< IPv4, IPv6; one may be missing
     [[nodiscard]] Result<Sockets> open_sockets(const Listen& where);
     [[nodiscard]] Result<std::unique_ptr<Socket>> open_socket(Family family, const Listen& where);
-    [[nodiscard]] Result<std::unique_ptr<Socket>> watched(io::UdpSocket socket);
+    [[nodiscard]] Result<std::unique_ptr<Socket>> watched(io::UdpSocket socket, std::size_t max_bytes);
     void set_peers(const std::vector<wireguard::PeerChange>& peers);
     [[nodiscard]] Result<std::unique_ptr<Link>> open_link(const IfName& device,
                                                           const GretapLinkConfig* config);
@@ -132,7 +132,7 @@ class WireguardEndpoint {
     std::size_t send_trains();
 
     // wireguard_receive.cpp
-    void on_datagrams(io::UdpSocket& socket);
+    void on_datagrams(std::span<const io::Received> all);
     void open_all(const io::Received& received);
     void deliver(wire::MutableBytes packet, wire::Ecn outer);
     [[nodiscard]] bool deliver_gre(wire::MutableBytes packet, const wire::IpHeader& header);

@@ -325,10 +325,11 @@ ReceiveRoom::ReceiveRoom()
       messages_(buffers),
       controls_(buffers * control_bytes) {}
 
-std::span<const Received> UdpSocket::receive(ReceiveRoom& room) {
+std::span<const Received> UdpSocket::receive(ReceiveRoom& room, std::size_t max_bytes) {
+    OVERLAY_ASSERT(max_bytes <= ReceiveRoom::buffer_bytes);
     std::array<iovec, ReceiveRoom::buffers> slices;
     for (std::size_t i = 0; i < slices.size(); ++i) {
-        slices[i] = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, ReceiveRoom::buffer_bytes};
+        slices[i] = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, max_bytes};
         msghdr& header = room.messages_[i].msg_hdr;
         header = {};
         header.msg_name = &room.received_[i].from.storage;

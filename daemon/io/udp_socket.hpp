@@ -19,6 +19,7 @@ namespace overlay::io {
 /// less the IPv4 and UDP headers).
 inline constexpr std::size_t max_train_segments = 64;
 inline constexpr std::size_t max_train_bytes = 65507;
+inline constexpr std::size_t max_received_bytes = 65536;
 
 struct SocketAddress {
     sockaddr_storage storage{};
@@ -64,7 +65,7 @@ class ReceiveRoom {
   private:
     friend class UdpSocket;
     static constexpr std::size_t buffers = 16;
-    static constexpr std::size_t buffer_bytes = 65536;
+    static constexpr std::size_t buffer_bytes = max_received_bytes;
     static constexpr std::size_t control_bytes = 128;
     std::vector<std::byte> memory_;
     std::vector<Received> received_;
@@ -105,8 +106,9 @@ class UdpSocket {
     /// datagrams lost.
     std::size_t send(std::span<const Train> trains);
 
-    /// As many as are there and as `room` holds, where they stay until it is used again.
-    [[nodiscard]] std::span<const Received> receive(ReceiveRoom& room);
+    /// As many as are there and as `room` holds, where they stay until it is used again. What is longer than
+    /// `max_bytes`, a train or a datagram, is cut there, and the rest lost.
+    [[nodiscard]] std::span<const Received> receive(ReceiveRoom& room, std::size_t max_bytes = max_received_bytes);
 
   private:
     UdpSocket(UniqueFd fd, const UdpOptions& options) : fd_{std::move(fd)}, options_{options} {}
