@@ -218,14 +218,16 @@ void Planner::routes() {
 
 /// What the kernel takes for the same route goes first, if it is ours to remove.
 bool Planner::make_way(const Route& desired) {
-    // One that somebody put in the place of ours is a change of ours.
-    const auto replaced_ours = [&](const Route& found) {
-        return std::any_of(ledger_.routes.begin(), ledger_.routes.end(),
-                           [&](const Route& r) { return is_same_route(r, found); });
-    };
+    const auto is_its = [&](const Route& r) { return is_same_route(r, desired); };
+    const bool ours_stands =
+        std::any_of(found_.routes.begin(), found_.routes.end(),
+                    [&](const Route& r) { return r.protocol == route_protocol && is_its(r); });
+    // One that somebody put in the place of ours is a change of ours; one beside ours is somebody's own.
+    const bool ours_is_replaced =
+        !ours_stands && std::any_of(ledger_.routes.begin(), ledger_.routes.end(), is_its);
     bool taken = false;
     for (const Route& found : found_.routes) {
-        if (!is_same_route(found, desired) || is_lost(found) || leaves_early(found)) continue;
+        if (!is_its(found) || is_lost(found) || leaves_early(found)) continue;
         const bool moved = plan_.ledger_after.moved_routes.contains(found);
         const Ledger* other = neighbour([&](const Ledger& l) { return l.routes.contains(found); });
         if (other != nullptr) {
@@ -234,7 +236,7 @@ bool Planner::make_way(const Route& desired) {
                                text(found.destination), found.device.str()),
                    "take the network out of one of the two files");
             taken = true;
-        } else if (found.protocol == route_protocol || replaced_ours(found)) {
+        } else if (found.protocol == route_protocol || ours_is_replaced) {
             add(Phase::FreeNames, RemoveRoute{found}, Action::Change, Impact::Flap);
         } else if (desired.protocol == route_protocol && !moved) {
             refuse(AddRoute{desired},

@@ -239,6 +239,26 @@ TEST_SUITE("plan: changes of the file") {
         }
     }
 
+    TEST_CASE("a route that somebody added beside ours stays theirs when ours has changed") {
+        Story story{parsed(base), "hub"};
+        story.apply();
+        const Route ours{.destination = *IpPrefix::parse("172.20.0.0/24"), .device = IfName::from_kernel("wg-net")};
+        REQUIRE(story.kernel.state.routes.contains(ours));
+        Route theirs = ours, changed = ours;
+        theirs.protocol = 3;   // "boot": `ip route append`
+        theirs.device = IfName::from_kernel("eth0");
+        changed.metrics["advmss"] = 300;
+        story.kernel.state.routes.insert(theirs);
+        CHECK(story.plan_now().is_empty());
+
+        story.kernel.state.routes.erase(ours);
+        story.kernel.state.routes.insert(changed);
+        const Plan plan = story.plan_now();
+
+        REQUIRE(plan.refusals.size() == 1);
+        CHECK(plan.refusals[0].reason == "a route to 172.20.0.0/24 dev eth0 (proto 3) exists and is not ours");
+    }
+
     TEST_CASE("an uplink leaves the bridge, which stays, with every kind of route that it brought") {
         const std::string uplink = R"("interface": "eth0", )";
         const Topology inside =
