@@ -63,6 +63,19 @@ TEST_SUITE("wireguard cookies") {
                                   [](std::byte each) { return each == std::byte{0}; }));
     }
 
+    TEST_CASE("after 120 s there is another secret, whose cookies are good and whose elders are not") {
+        Exchange exchange;
+        const Clock::time_point start{};
+        exchange.ask_and_answer(start);
+        exchange.writer.write(exchange.message, start);
+        const std::vector<std::byte> with_first = exchange.message;
+
+        exchange.ask_and_answer(start + 120s);
+        exchange.writer.write(exchange.message, start + 120s);
+        CHECK(exchange.checker.mac2_is_right(exchange.message, exchange.from, start + 121s));
+        CHECK_FALSE(exchange.checker.mac2_is_right(with_first, exchange.from, start + 121s));
+    }
+
     TEST_CASE("before a cookie was handed out no mac2 is right, not even that of a zero secret") {
         Exchange exchange;
         const Mac cookie = keyed_mac(Secret32{}.bytes(), {from_hex("c00002079c41")});
