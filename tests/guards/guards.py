@@ -26,12 +26,11 @@ folders = ("daemon", "netlink", "topology", "tests")
 
 
 def call(*words, seconds):
-    # Wall time: what a removed guard makes endless ends, too.
     try:
         return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=seconds,
                               errors="replace", check=False)
-    except subprocess.TimeoutExpired as error:
-        return subprocess.CompletedProcess(error.cmd, -1, "TEST CASE: ends not at all\n", "")
+    except subprocess.TimeoutExpired:   # which a busy machine brings about as well: it proves nothing
+        raise Failure(f"{words[0]}: no end after {seconds} s") from None
 
 
 def compile_tests():

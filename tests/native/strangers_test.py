@@ -18,7 +18,7 @@ from story import main, run, story, wait_until   # noqa: E402
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"
 ours, peer, second, stranger = "10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.66"   # on the cable
-our_end, peer_end, second_end = "10.7.0.1", "10.7.0.2", "10.7.0.3"               # in WireGuard
+our_end, peer_end, second_end, our_other_end = (f"10.7.0.{n}" for n in (1, 2, 3, 4))   # in WireGuard
 
 
 class Cable:
@@ -98,14 +98,15 @@ class Pair(Cable):
         public = {name: run("wg", "pubkey", input=private[name]).out.strip() for name in private}
         self.device(self.ours, "wg", "tun", our_end)
         self.device(self.peer, "wg", "tun", peer_end)
-        for device in ("tap1", "tap2"):
+        for device in ("tap1", "tap2", "tap3"):
             self.device(self.ours, device, "tap")
         self.carry(self.ours, {
             "private_key": private["ours"], "port": 51820, "tun": "wg", "stamp_file": str(s.folder / "stamps/ours"),
             "peers": [{"public_key": public["peer"], "allowed_ips": [f"{peer_end}/32"]},
                       {"public_key": public["second"], "allowed_ips": [f"{second_end}/32"]}],
             "links": [{"device": "tap1", "local": our_end, "remote": peer_end, "key": 77},
-                      {"device": "tap2", "local": our_end, "remote": second_end, "key": 78}]})
+                      {"device": "tap2", "local": our_end, "remote": second_end, "key": 78},
+                      {"device": "tap3", "local": our_other_end, "remote": peer_end, "key": 79}]})
         self.carry(self.peer, {
             "private_key": private["peer"], "port": 51820, "tun": "wg", "stamp_file": str(s.folder / "stamps/peer"),
             "local": peer, "peers": [{"public_key": public["ours"], "endpoint": f"{ours}:51820",
@@ -139,14 +140,18 @@ def _(s):
         # From its address, and no packet of a link: to nobody's TAP.
         pair.send(gre_packet(12, key=78), gre_packet(13, flags=0), gre_packet(14, target="10.7.0.99"),
                   gre_packet(15, wrong=1), gre_packet(99), gre_packet(16, key=78), gre_packet(17, target=second_end))
+        pair.send(gre_packet(99), gre_packet(18, target=our_other_end, key=77))
+        # GRE of others is an ordinary packet, whatever is in it.
+        pair.send(ip(peer_end, "10.7.0.99", gre(struct.pack(">I", 9), protocol=0x0800), 47))
         pair.send(gre_packet(100), ip(peer_end, our_end, struct.pack(">I", 8)))
-        s.equal(numbers(one, 100), [99, 100], "frames of link one")
+        s.equal(numbers(one, 100), [99, 99, 100], "frames of link one")
         found = []
         while not found or not is_ours(found[-1], 8):
             found.append(tun.wait(lambda p: p.source is not None and p.target is not None, "the last packet"))
         foreign = sorted({packet.source for packet in found} - {peer_end, our_end})
         s.equal(foreign, [], "sources on the TUN that are not the peer's")
         s.check(not any(is_ours(packet, 7) for packet in found), "a packet of a wrong source is on the TUN")
+        s.check(any(is_ours(packet, 9) for packet in found), "GRE of others is not on the TUN")
         damaged = [packet for packet in found if number_of(packet.payload[14:20]) == 15]
         s.equal(damaged, [], "GRE with a damaged IP header on the TUN")
         s.equal([p for p in two.seen() if number_of(p.frame[6:12]) is not None], [], "frames of link two")

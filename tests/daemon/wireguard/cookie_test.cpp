@@ -76,6 +76,15 @@ TEST_SUITE("wireguard cookies") {
         CHECK_FALSE(exchange.checker.mac2_is_right(with_first, exchange.from, start + 121s));
     }
 
+    TEST_CASE("whoever asked nobody takes no cookie, though anybody can seal one") {
+        Exchange exchange;
+        std::vector<std::byte> reply(cookie_reply::size_bytes);
+        exchange.checker.write_reply({.to_message = exchange.message, .from = exchange.from, .now = {}},
+                                     exchange.random, reply);   // to a mac1 of zeros
+
+        CHECK_FALSE(exchange.writer.consume_reply(reply, {}));
+    }
+
     TEST_CASE("before a cookie was handed out no mac2 is right, not even that of a zero secret") {
         Exchange exchange;
         const Mac cookie = keyed_mac(Secret32{}.bytes(), {from_hex("c00002079c41")});
