@@ -3,9 +3,9 @@
 #
 #   test.sh [--long] [NAME…]    only the parts whose name contains a NAME; --list shows them
 #
-# Parts: unit (asan), ctest (what else CMake registers), tidy/… on this machine; native/… (release) too, where it
-# has bridges and TAP devices for us; kernel/… (asan) and e2e/… (release) each in a kernel lab of its own; two at
-# a time. Logs: .build/test-logs.
+# Parts: unit (asan), ctest (what else CMake registers), tidy/… on this machine, with --long campaign and guards;
+# native/… (release) too, where it has bridges and TAP devices for us; kernel/… (asan) and e2e/… (release) each in a
+# kernel lab of its own; two at a time. Logs: .build/test-logs.
 # The last line is `N passed, N failed, N skipped`; exit code 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -53,6 +53,10 @@ list_parts() {
   local lab_seconds=$((long == 1 ? 3600 : 1500)) seconds file name program
   part unit 600 .build/asan/tests/unit_tests
   part ctest 600 ctest --test-dir .build/asan --output-on-failure -E '^unit$' -LE kernel
+  if [ $long = 1 ]; then
+    part campaign 1800 .build/asan/tests/wireguard_campaign 1000000 "${OVERLAY_SEED:-$RANDOM}"
+    part guards 7200 "$python" tests/guards/guards.py
+  fi
   for file in tests/tidy/*_test.py; do
     part "tidy/$(basename "$file" _test.py)" 120 "$python" "$file"
   done

@@ -256,6 +256,10 @@ std::optional<Secret32> Device::preshared_key(PeerId id) const {
     return peer->remote.preshared_key();
 }
 
+void Device::skip_to(PeerId id, std::uint64_t counter) {
+    get(id)->keys.current()->skip_to(counter);
+}
+
 std::optional<PeerStatus> Device::status(PeerId id) const {
     const Peer* peer = get(id);
     if (peer == nullptr) return std::nullopt;

@@ -137,6 +137,8 @@ class Device {
         return dropped_[static_cast<std::size_t>(reason)];
     }
     [[nodiscard]] std::size_t index_count() const { return indices_.size(); }
+    /// For tests of the edge: as if so many messages had been sent in the session that there is.
+    void skip_to(PeerId peer, std::uint64_t counter);
     /// To be kept at an orderly stop in place of the last reservation.
     [[nodiscard]] Tai64n exact_stamp_bound() const { return stamps_.exact_bound(); }
 
@@ -189,12 +191,14 @@ class Device {
     [[nodiscard]] Received dropped_for(DropReason reason);
     [[nodiscard]] std::optional<DropReason> check_macs(const Arrival& arrival, const Turn& turn);
     [[nodiscard]] Received on_initiation(const Arrival& arrival, const Turn& turn);
-    [[nodiscard]] bool respond(Peer& peer, ReceivedInitiation& initiation, const Turn& turn);
+    [[nodiscard]] bool respond(Peer& peer, ReceivedInitiation& initiation, const Path& to,
+                               const Turn& turn);
     [[nodiscard]] Received on_response(const Arrival& arrival, const Turn& turn);
     void session_begun(Peer& peer, const Turn& turn);
     [[nodiscard]] Received on_cookie_reply(const Arrival& arrival, const Turn& turn);
     [[nodiscard]] Received on_data(const Arrival& arrival, const Turn& turn);
     [[nodiscard]] Received deliver(Peer& peer, MutableBytes packet);
+    void called(Peer& peer, const Path& from, const Turn& turn);
     void authentic(Peer& peer, const Path& from, const Turn& turn);
 
     DeviceOptions options_;

@@ -42,6 +42,14 @@ Received Device::dropped_for(DropReason reason) {
     return Received{.kind = Received::Kind::Drop, .reason = reason};
 }
 
+/// An initiation only tells where to answer: it may be an old one, from anywhere, if we were started since and have
+/// forgotten its stamp. The first message of the session that comes of it proves that the peer is there; a peer
+/// that is nowhere yet is called back. (The kernel believes an initiation.)
+void Device::called(Peer& peer, const Path& from, const Turn& turn) {
+    if (!peer.path) return authentic(peer, from, turn);
+    peer.timers.authenticated_received(turn.now.monotonic);
+}
+
 /// After a message that only the peer can have made, now.
 void Device::authentic(Peer& peer, const Path& from, const Turn& turn) {
     if (!peer.path || *peer.path != from) {
@@ -86,17 +94,17 @@ Received Device::on_initiation(const Arrival& arrival, const Turn& turn) {
     peer.last_received_stamp = *stamp;
     peer.last_initiation_accepted = now;
 
-    authentic(peer, arrival.from, turn);
+    called(peer, arrival.from, turn);
     peer.statistics.received_bytes += arrival.datagram.size();
-    if (!respond(peer, *initiation, turn)) return dropped_for(DropReason::Handshake);
+    if (!respond(peer, *initiation, arrival.from, turn)) return dropped_for(DropReason::Handshake);
     schedule(peer);
     return Received{.kind = Received::Kind::Handled, .peer = peer.id};
 }
 
-bool Device::respond(Peer& peer, ReceivedInitiation& initiation, const Turn& turn) {
+bool Device::respond(Peer& peer, ReceivedInitiation& initiation, const Path& to, const Turn& turn) {
     const Clock::time_point now = turn.now.monotonic;
     SessionIndex index = indices_.take(peer.id.slot, random_);
-    const MutableBytes message = turn.out.add(*peer.path, response::size_bytes);
+    const MutableBytes message = turn.out.add(to, response::size_bytes);
     const std::optional<SessionKeys> keys =
         initiation.respond(peer.remote, random_, index.value(), message);
     if (!keys) {

@@ -28,8 +28,9 @@ Keypair* KeypairSlots::find(std::uint32_t our_index) {
 
 void KeypairSlots::add(std::unique_ptr<Keypair> fresh) {
     if (fresh->role() == Keypair::Role::Responder) {
+        // The previous one stays until then (the kernel's goes): the peer may be sending under it, if both
+        // called at the same time, and goes on until our answer is there.
         next_ = std::move(fresh);
-        previous_.reset();
         return;
     }
     // The answer that we hold proves that the peer has the keys too: nothing to wait for. One that

@@ -90,17 +90,20 @@ void World::dispatch(Side from) {
         ++end.sent[load32_le(bytes, 0)];
         if (!on_wire(from, bytes) || random_.chance(faults_.loss)) continue;
         if (each.to.remote != ends_[index(other(from))].address.remote) continue;  // nobody there
-        for (int copies = random_.chance(faults_.duplicate) ? 2 : 1; copies > 0; --copies) {
-            const auto span = static_cast<std::uint64_t>(faults_.max_delay.count()) + 1;
-            const std::chrono::milliseconds delay{random_.next() % span};
-            in_flight_.push_back({.arrives = now_.monotonic + delay,
-                                  .order = order_++,
-                                  .to = other(from),
-                                  .from = end.address,
-                                  .bytes = {bytes.begin(), bytes.end()}});
-        }
+        for (int copies = random_.chance(faults_.duplicate) ? 2 : 1; copies > 0; --copies)
+            let_go(from, bytes);
     }
     out_.clear();
+}
+
+void World::let_go(Side from, Bytes datagram) {
+    const auto span = static_cast<std::uint64_t>(faults_.max_delay.count()) + 1;
+    const std::chrono::milliseconds delay{random_.next() % span};
+    in_flight_.push_back({.arrives = now_.monotonic + delay,
+                          .order = order_++,
+                          .to = other(from),
+                          .from = ends_[index(from)].address,
+                          .bytes = {datagram.begin(), datagram.end()}});
 }
 
 void World::arrive(InFlight datagram) {

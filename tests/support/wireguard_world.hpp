@@ -57,6 +57,8 @@ class World {
               const IpAddress& arrives_at = {});  ///< a NAT gives it another address
     /// Sees every datagram that leaves; false: lost.
     std::function<bool(Side from, Bytes)> on_wire = [](Side, Bytes) { return true; };
+    /// What `on_wire` kept back goes on its way after all.
+    void let_go(Side from, Bytes datagram);
     /// The same side again after a crash: no session, no address, other random numbers.
     void restart(Side side, const DeviceOptions& options);
 

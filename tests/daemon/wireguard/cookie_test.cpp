@@ -63,6 +63,28 @@ TEST_SUITE("wireguard cookies") {
                                   [](std::byte each) { return each == std::byte{0}; }));
     }
 
+    TEST_CASE("after 120 s there is another secret, whose cookies are good and whose elders are not") {
+        Exchange exchange;
+        const Clock::time_point start{};
+        exchange.ask_and_answer(start);
+        exchange.writer.write(exchange.message, start);
+        const std::vector<std::byte> with_first = exchange.message;
+
+        exchange.ask_and_answer(start + 120s);
+        exchange.writer.write(exchange.message, start + 120s);
+        CHECK(exchange.checker.mac2_is_right(exchange.message, exchange.from, start + 121s));
+        CHECK_FALSE(exchange.checker.mac2_is_right(with_first, exchange.from, start + 121s));
+    }
+
+    TEST_CASE("whoever asked nobody takes no cookie, though anybody can seal one") {
+        Exchange exchange;
+        std::vector<std::byte> reply(cookie_reply::size_bytes);
+        exchange.checker.write_reply({.to_message = exchange.message, .from = exchange.from, .now = {}},
+                                     exchange.random, reply);   // to a mac1 of zeros
+
+        CHECK_FALSE(exchange.writer.consume_reply(reply, {}));
+    }
+
     TEST_CASE("before a cookie was handed out no mac2 is right, not even that of a zero secret") {
         Exchange exchange;
         const Mac cookie = keyed_mac(Secret32{}.bytes(), {from_hex("c00002079c41")});

@@ -127,6 +127,28 @@ TEST_SUITE("wireguard handshake") {
         CHECK(world.delivered(Side::Left).size() == 11);
     }
 
+    TEST_CASE("after both called at the same moment, a packet that a renewal overtakes arrives, too") {
+        for (const Side side : {Side::Left, Side::Right}) {
+            World world{{.right_knows_left = true}};
+            (void)world.send(Side::Left, 1);
+            (void)world.send(Side::Right, 2);
+            world.advance(121s);   // each sends under another session of the two, and renews that one
+            std::vector<std::byte> late;
+            world.on_wire = [&](Side from, Bytes bytes) {
+                if (from != side || load32_le(bytes, 0) != 4) return true;
+                if (late.empty()) late.assign(bytes.begin(), bytes.end());
+                return false;
+            };
+            (void)world.send(side, 3);
+            world.settle();
+            REQUIRE(world.sent(other(side), MessageType::Response) == 2);
+            world.let_go(side, late);
+            world.settle();
+
+            CHECK(world.delivered(other(side)).back() == 3);
+        }
+    }
+
     TEST_CASE("each lost message of the handshake costs one retry of five seconds") {
         for (const std::uint32_t lost : {1U, 2U}) {
             CAPTURE(lost);

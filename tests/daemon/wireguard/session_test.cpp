@@ -268,6 +268,46 @@ TEST_SUITE("wireguard session") {
         CHECK(text(world.status(Side::Right).path->remote) == "192.0.2.1:1000");
     }
 
+    TEST_CASE("a former initiation from elsewhere moves nobody, not even after a restart") {
+        World world;
+        std::vector<std::byte> initiation;
+        world.on_wire = [&](Side from, Bytes bytes) {
+            if (from == Side::Left && load32_le(bytes, 0) == 1) initiation.assign(bytes.begin(), bytes.end());
+            return true;
+        };
+        world.connect();
+        world.restart(Side::Right, {});
+        world.advance(6s);
+
+        world.move(Side::Left, "203.0.113.66:666");
+        CHECK(world.inject(Side::Right, initiation).kind == Received::Kind::Handled);
+        CHECK(text(world.status(Side::Right).path->remote) == "192.0.2.1:1000");
+        world.move(Side::Left, "192.0.2.1:1000");
+        world.advance(6s);
+        (void)world.send(Side::Right, 1);
+        world.settle();
+        CHECK(world.delivered(Side::Left) == Numbers{1});
+    }
+
+    TEST_CASE("who calls from another place is answered there, and is there with its first packet") {
+        World world;
+        world.connect();
+        world.advance(181s);
+        std::string known_at = "nowhere";
+        world.on_wire = [&](Side from, Bytes bytes) {
+            if (from == Side::Right && load32_le(bytes, 0) == 2)
+                known_at = text(world.status(Side::Right).path->remote);
+            return true;
+        };
+        world.move(Side::Left, "203.0.113.9:7");
+        (void)world.send(Side::Left, 1);
+        world.settle();
+
+        CHECK(known_at == "192.0.2.1:1000");   // when the answer left
+        CHECK(text(world.status(Side::Right).path->remote) == "203.0.113.9:7");
+        CHECK(world.delivered(Side::Right) == Numbers{1});
+    }
+
     TEST_CASE("an end that was restarted is back as soon as it calls") {
         for (const Side side : {Side::Left, Side::Right}) {
             World world;
