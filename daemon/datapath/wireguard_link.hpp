@@ -45,7 +45,9 @@ struct WireguardEndpoint::Link final : io::Reader {
 struct WireguardEndpoint::Socket final : io::Reader {
     Socket(WireguardEndpoint& owner, io::UdpSocket opened, std::size_t most)
         : endpoint{owner}, socket{std::move(opened)}, max_bytes{most} {}
-    void on_readable() override { endpoint.on_datagrams(socket.receive(endpoint.tools_.workspace.received, max_bytes)); }
+    void on_readable() override {
+        endpoint.on_datagrams(socket.receive(endpoint.tools_.workspace.received, max_bytes));
+    }
 
     WireguardEndpoint& endpoint;
     io::UdpSocket socket;

@@ -199,8 +199,9 @@ std::optional<UdpSocket> UdpSocket::open_for_all_but(std::byte octet) {
     if (!set(fd(), SOL_SOCKET, SO_REUSEPORT, 1)) return std::nullopt;
     auto other = open_at(options_, {.udp_gso = gso_, .udp_gro = gro_}, true);
     if (!other) return alone();
+    const auto wanted = std::to_integer<std::uint32_t>(octet);
     std::array<sock_filter, 4> program{{BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),   // none there: returns 0
-                                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, std::to_integer<std::uint32_t>(octet), 0, 1),
+                                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, wanted, 0, 1),
                                         BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 1)}};
     const sock_fprog chooser{program.size(), program.data()};
     if (::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &chooser, sizeof chooser) != 0) return alone();
