@@ -12,8 +12,6 @@ using Datagram = std::vector<std::byte>;
 
 constexpr std::size_t mac_bytes = 16;
 
-std::size_t index(Side side) { return static_cast<std::size_t>(side); }
-
 /// 0: it is none any more.
 std::uint32_t type_of(const Datagram& bytes) {
     const std::uint32_t type = bytes.size() < 4 ? 0 : load32_le(bytes, 0);

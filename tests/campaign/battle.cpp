@@ -15,8 +15,6 @@ constexpr std::uint64_t renewed_after = 1152921504606846976ULL;   // 2^60
 constexpr std::uint64_t ended_from = 18446744073709543423ULL;     // 2^64 - 2^13 - 1
 constexpr std::uint64_t window = 8128;
 
-std::size_t index(Side side) { return static_cast<std::size_t>(side); }
-
 World::Options options(std::uint64_t seed, const std::array<bool, 2>& always_loaded) {
     World::Options out{.seed = seed, .right_knows_left = true};
     if (seed % 2 == 0) out.psk = World::Options::Psk::Same;

@@ -7,9 +7,11 @@ must not come in goes something that must, and all that is there when that has c
 
 import os
 import pathlib
+import signal
 import socket
 import struct
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from gue_datagrams import frame, gre, gue, k, number_of, ones_sum   # noqa: E402
@@ -39,6 +41,7 @@ class Cable:
         config = self.s.file(f"{node.name}.json", {"offload": offload, "endpoints": [endpoint]})
         process = self.s.start(*node.argv(carry, config))
         wait_until(process.alive, "carry runs")
+        return process
 
 
 def numbers(capture, last):
@@ -100,7 +103,7 @@ class Pair(Cable):
         self.device(self.peer, "wg", "tun", peer_end)
         for device in ("tap1", "tap2", "tap3"):
             self.device(self.ours, device, "tap")
-        self.carry(self.ours, {
+        self.carrier = self.carry(self.ours, {
             "private_key": private["ours"], "port": 51820, "tun": "wg", "stamp_file": str(s.folder / "stamps/ours"),
             "peers": [{"public_key": public["peer"], "allowed_ips": [f"{peer_end}/32"]},
                       {"public_key": public["second"], "allowed_ips": [f"{second_end}/32"]}],
@@ -177,6 +180,23 @@ def _(s):
         s.equal(sent_to, {peer}, "where our datagrams go")
         again = [p for p in tun.seen() if p.protocol == 253]
         s.equal(again, [], "packets on the TUN")
+
+
+@story("whoever fills the room of handshakes takes none from data that are under way")
+def _(s):
+    pair = Pair(s)
+    with Capture(pair.ours, "wg") as tun:
+        os.kill(pair.carrier.pid, signal.SIGSTOP)
+        with inside(pair.peer), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((stranger, 0))
+            for _ in range(20_000):   # more than a socket's buffer has room for
+                sender.sendto(struct.pack("<I", 1) + bytes(144), (ours, 51820))
+        pair.send(*(ip(peer_end, our_end, struct.pack(">I", number)) for number in range(1000, 1050)))
+        time.sleep(0.5)   # the peer has sealed them, and they are where the handshakes are
+        os.kill(pair.carrier.pid, signal.SIGCONT)
+        for number in range(1000, 1050):
+            packet = tun.wait(lambda p: p.protocol == 253, f"packet {number}")
+            s.check(is_ours(packet, number), f"another packet than {number}")
 
 
 main()

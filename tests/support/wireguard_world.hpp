@@ -18,6 +18,7 @@ enum class Side : std::uint8_t { Left, Right };
 [[nodiscard]] constexpr Side other(Side side) {
     return side == Side::Left ? Side::Right : Side::Left;
 }
+[[nodiscard]] constexpr std::size_t index(Side side) { return static_cast<std::size_t>(side); }
 
 struct Faults {
     double loss = 0;
@@ -93,7 +94,6 @@ class World {
         Path from;
         std::vector<std::byte> bytes;
     };
-    [[nodiscard]] static std::size_t index(Side side) { return static_cast<std::size_t>(side); }
     void make(Side side, const DeviceOptions& options, bool knows_other);
     void dispatch(Side from);
     void arrive(InFlight datagram);
