@@ -8,6 +8,7 @@ run in a copy of the tree, below .build/guards or $OVERLAY_GUARDS, so that the s
 no longer found, or is found twice, is a failure, too.
 """
 
+import functools
 import os
 import pathlib
 import shutil
@@ -57,8 +58,9 @@ def put(path, text):
     os.utime(path)
 
 
+@functools.cache
 def copy_tree():
-    """Only what differs is copied, so that a second run compiles little."""
+    """Once, and only what differs, so that a second run compiles little."""
     for name in ("CMakeLists.txt", *folders):
         for source in ([root / name] if (root / name).is_file() else (root / name).rglob("*")):
             target = tree / source.relative_to(root)
@@ -89,6 +91,7 @@ def _(_):
 for guard in guards:
     @story(guard.name, timeout=1800)
     def _(s, guard=guard):
+        copy_tree()
         path = tree / guard.file
         whole = (root / guard.file).read_text()
         if whole.count(guard.text) != 1:

@@ -53,7 +53,10 @@ TEST_SUITE("tunnel headers") {
         CHECK(verdict("202f0000 00006558" + ethernet) == "gue_control");
         CHECK(verdict("002f0002 00006558" + ethernet) == "gue_flags");
         CHECK(verdict("002f0001 00006558" + ethernet) == "gue_flags");               // no room for them
+        CHECK(verdict("002f0001 00000000" + ethernet) == "gue_flags");
         CHECK(verdict("012f0001 40000000 00006558" + ethernet) == "gue_flags");
+        CHECK(verdict("022f0001 40000000 00000000 00006558" + ethernet) == "gue_flags");
+        CHECK(verdict("012f0001 80000000 00006558" + ethernet) == "gue_flags");      // no room for its two words
         CHECK(verdict("1f2f0000 00006558") == "too_short");
         CHECK(verdict("00110000 00006558" + ethernet) == "gue_protocol");
         CHECK(verdict("45000000 00000000" + ethernet) == "gue_protocol");            // version 1: bare IPv4
@@ -64,6 +67,7 @@ TEST_SUITE("tunnel headers") {
         CHECK(verdict("002f0000 00000800" + ethernet) == "gre_protocol");
         CHECK(verdict("002f0000 80006558 00000000" + ethernet) == "gre_checksum");   // the link has none
         CHECK(verdict("002f0000 00006558 0000") == "too_short");
+        CHECK(verdict("002f0000 b0006558 00000000 00000001") == "too_short");        // the third word is missing
         CHECK(verdict("002f0000 00006558 0200000000020200") == "inner_too_short");
     }
 

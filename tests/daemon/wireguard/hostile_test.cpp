@@ -257,6 +257,9 @@ TEST_SUITE("wireguard hostile") {
         std::size_t answered = 0;
         CHECK(world.inject(Side::Right, bytes, &answered).reason == DropReason::Handshake);
         CHECK(answered == 0);
+        const auto peer = device.status(*device.find(low));
+        CHECK_FALSE(peer->path);
+        CHECK(peer->last_received_stamp == Tai64n{});
     }
 
     TEST_CASE("a peer whose key is a point of low order is never called and never answered") {
@@ -289,6 +292,58 @@ TEST_SUITE("wireguard hostile") {
         CHECK(record->world.inject(Side::Right, message, &answered).reason ==
               DropReason::Handshake);
         CHECK(answered == 0);
+    }
+
+    TEST_CASE("what was on its way when the last peer went is nobody's") {
+        for (const std::uint32_t type : {2U, 3U, 4U}) {
+            CAPTURE(type);
+            const auto record = recorded(type);
+            record->world.device(record->to).remove_peers();
+            CHECK(record->world.inject(record->to, record->datagrams[0]).reason == DropReason::UnknownIndex);
+        }
+    }
+
+    TEST_CASE("a response makes one session, however often it comes") {
+        World world;
+        std::vector<std::byte> response;
+        world.on_wire = [&](Side, Bytes bytes) {
+            if (load32_le(bytes, 0) == 2) response.assign(bytes.begin(), bytes.end());
+            return true;
+        };
+        world.connect();
+
+        CHECK(world.inject(Side::Left, response).reason == DropReason::UnknownIndex);
+        (void)world.send(Side::Left, 7);   // a second one would count from zero again
+        world.settle();
+        CHECK(world.delivered(Side::Right).back() == 7);
+    }
+
+    TEST_CASE("a message is of the handshake or session that it names, not of another of the same peer") {
+        World world;
+        world.connect();
+        world.advance(121s);   // the session is good for another minute, and renewed by what its initiator sends
+        std::array<std::vector<std::byte>, 5> held;   // by type, to the left
+        std::vector<std::byte> initiation;
+        world.on_wire = [&](Side from, Bytes bytes) {
+            const std::uint32_t type = load32_le(bytes, 0);
+            if (from == Side::Right) held.at(type).assign(bytes.begin(), bytes.end());
+            else if (type == 1) initiation.assign(bytes.begin(), bytes.end());
+            return from == Side::Left;
+        };
+        (void)world.send(Side::Right, 8);
+        (void)world.send(Side::Left, 9);
+        world.settle();
+        REQUIRE_FALSE(held[2].empty());
+        REQUIRE_FALSE(held[4].empty());
+        // Bytes 4 to 7 name the receiver's session in data, and the sender's handshake in an initiation.
+        std::vector<std::byte> response = held[2], data = held[4];
+        std::copy_n(held[4].begin() + 4, 4, response.begin() + 8);
+        std::copy_n(initiation.begin() + 4, 4, data.begin() + 4);
+        MacWriter{world.device(Side::Left).public_key()}.write(response, {});
+        CHECK(world.inject(Side::Left, response).reason == DropReason::UnknownIndex);
+        CHECK(world.inject(Side::Left, data).reason == DropReason::UnknownIndex);
+        CHECK(world.inject(Side::Left, held[4]).kind == Received::Kind::Deliver);
+        CHECK(world.inject(Side::Left, held[2]).kind == Received::Kind::Handled);
     }
 
     TEST_CASE("a stranger with a good handshake is not answered") {

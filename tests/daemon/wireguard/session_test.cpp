@@ -39,6 +39,20 @@ TEST_SUITE("wireguard session") {
         }
     }
 
+    TEST_CASE("after 2^60 messages a session is renewed, however young it is") {
+        World world;
+        world.connect();
+        world.advance(6s);   // who was just called is not called again
+        const std::size_t before = world.sent(Side::Left, MessageType::Initiation);
+        world.device(Side::Left).skip_to(world.peer_of(Side::Left), (1ULL << 60) - 1);   // whitepaper §6.1
+        (void)world.send(Side::Left, 1);
+        CHECK(world.sent(Side::Left, MessageType::Initiation) == before);
+        (void)world.send(Side::Left, 2);
+        CHECK(world.sent(Side::Left, MessageType::Initiation) == before + 1);
+        world.settle();
+        CHECK(world.delivered(Side::Right).back() == 2);
+    }
+
     TEST_CASE("a lost message during renewal loses no packet") {
         for (const std::uint32_t lost : {1U, 2U}) {
             CAPTURE(lost);
