@@ -18,9 +18,6 @@ namespace {
 /// keepalives go without.
 constexpr std::uint8_t handshake_traffic_class = 0x88;
 
-/// UDP_GRO makes one piece of hundreds of handshakes, if they come from one place; no peer sends so many.
-constexpr std::size_t max_handshakes_bytes = 4 * wireguard::initiation::size_bytes;
-
 std::uint8_t traffic_class_of(wire::Bytes message) {
     const auto type = wireguard::parse_type(message);
     const bool is_handshake = type && (*type == wireguard::MessageType::Initiation ||
@@ -70,20 +67,31 @@ Result<void> WireguardEndpoint::set(const WireguardEndpointConfig& config) {
 Result<void> WireguardEndpoint::listen(const Listen& where) {
     const bool is_open = sockets_[0] || sockets_[1];
     const bool same_port = where.port == 0 || where.port == listens_.port;
-    Listen same = where;
-    same.port = listens_.port;
-    if (is_open && same_port && same == listens_) return {};
+    if (is_open && same_port && where.local == listens_.local) return set_mark(where.mark);
     if (where.port == listens_.port) sockets_ = {};   // the same port cannot be had twice
     auto sockets = open_sockets(where);
     if (!sockets) {
         if (is_open && !sockets_[0] && !sockets_[1]) {
-            if (auto former = open_sockets(listens_)) sockets_ = std::move(*former);
+            auto former = open_sockets(listens_);
+            if (former) sockets_ = std::move(*former);
+            else listens_.port = 0;
         }
         return pass_on(sockets);
     }
     sockets_ = std::move(*sockets);
     listens_ = where;
     listens_.port = sockets_[0] ? sockets_[0]->socket.port() : sockets_[1]->socket.port();
+    return {};
+}
+
+/// In place, so that nothing that is under way is lost. What handshakes wait in never sends.
+Result<void> WireguardEndpoint::set_mark(std::uint32_t mark) {
+    if (mark == listens_.mark) return {};
+    for (const auto& each : sockets_) {
+        const int reason = each ? each->socket.set_mark(mark) : 0;
+        if (reason != 0) return fail(io::system_error("set the mark of what is sent", reason));
+    }
+    listens_.mark = mark;
     return {};
 }
 
@@ -125,9 +133,9 @@ Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socke
                                       tools_.offloads);
     if (!socket) return pass_on(socket);
     auto handshakes = socket->open_for_all_but(wireguard::data::first_octet);
-    auto out = watched(std::move(*socket), io::max_received_bytes);
+    auto out = watched(std::move(*socket));
     if (out && handshakes) {
-        auto beside = watched(std::move(*handshakes), max_handshakes_bytes);
+        auto beside = watched(std::move(*handshakes));
         if (!beside) return beside;
         (*out)->handshakes = std::move(*beside);
     }
@@ -135,8 +143,8 @@ Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::open_socke
 }
 
 Result<std::unique_ptr<WireguardEndpoint::Socket>> WireguardEndpoint::watched(
-    io::UdpSocket socket, std::size_t max_bytes) {
-    auto out = std::make_unique<Socket>(*this, std::move(socket), max_bytes);
+    io::UdpSocket socket) {
+    auto out = std::make_unique<Socket>(*this, std::move(socket));
     auto watch = tools_.loop.watch(out->socket.fd(), *out);
     if (!watch) return pass_on(watch);
     out->watch = std::move(*watch);

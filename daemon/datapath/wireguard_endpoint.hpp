@@ -73,7 +73,8 @@ class WireguardEndpoint {
     [[nodiscard]] Result<void> set_devices(const std::optional<IfName>& tun,
                                            const std::vector<GretapLinkConfig>& links);
     using Listen = WireguardEndpointConfig::Listen;
-    /// Errors: those of UdpSocket::open, and then it is as before.
+    /// Errors: those of UdpSocket::open, and then it is as before; where its own port could not be had again, it
+    /// listens nowhere, and says so: port 0.
     [[nodiscard]] Result<void> listen(const Listen& where);
     [[nodiscard]] const Listen& listens() const { return listens_; }   ///< with the port that was chosen
     void set_private_key(const wireguard::Secret32& key);
@@ -112,9 +113,10 @@ class WireguardEndpoint {
 
     // wireguard_endpoint.cpp
     using Sockets = std::array<std::unique_ptr<Socket>, 2>;   ///< IPv4, IPv6; one may be missing
+    [[nodiscard]] Result<void> set_mark(std::uint32_t mark);
     [[nodiscard]] Result<Sockets> open_sockets(const Listen& where);
     [[nodiscard]] Result<std::unique_ptr<Socket>> open_socket(Family family, const Listen& where);
-    [[nodiscard]] Result<std::unique_ptr<Socket>> watched(io::UdpSocket socket, std::size_t max_bytes);
+    [[nodiscard]] Result<std::unique_ptr<Socket>> watched(io::UdpSocket socket);
     void set_peers(const std::vector<wireguard::PeerChange>& peers);
     [[nodiscard]] Result<std::unique_ptr<Link>> open_link(const IfName& device,
                                                           const GretapLinkConfig* config);
@@ -132,7 +134,7 @@ class WireguardEndpoint {
     std::size_t send_trains();
 
     // wireguard_receive.cpp
-    void on_datagrams(std::span<const io::Received> all);
+    void on_datagrams(io::UdpSocket& socket);
     void open_all(const io::Received& received);
     void deliver(wire::MutableBytes packet, wire::Ecn outer);
     [[nodiscard]] bool deliver_gre(wire::MutableBytes packet, const wire::IpHeader& header);

@@ -43,15 +43,12 @@ struct WireguardEndpoint::Link final : io::Reader {
 };
 
 struct WireguardEndpoint::Socket final : io::Reader {
-    Socket(WireguardEndpoint& owner, io::UdpSocket opened, std::size_t most)
-        : endpoint{owner}, socket{std::move(opened)}, max_bytes{most} {}
-    void on_readable() override {
-        endpoint.on_datagrams(socket.receive(endpoint.tools_.workspace.received, max_bytes));
-    }
+    Socket(WireguardEndpoint& owner, io::UdpSocket opened)
+        : endpoint{owner}, socket{std::move(opened)} {}
+    void on_readable() override { endpoint.on_datagrams(socket); }
 
     WireguardEndpoint& endpoint;
     io::UdpSocket socket;
-    std::size_t max_bytes;   ///< of what comes in one piece
     io::Watch watch;
     std::unique_ptr<Socket> handshakes;   ///< of the same port; nullptr: they come here, too
 };

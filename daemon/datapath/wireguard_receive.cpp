@@ -13,9 +13,9 @@ namespace overlay::datapath {
 
 using namespace wire;
 
-void WireguardEndpoint::on_datagrams(std::span<const io::Received> all) {
+void WireguardEndpoint::on_datagrams(io::UdpSocket& socket) {
     now_ = io::now();
-    for (const io::Received& received : all) {
+    for (const io::Received& received : socket.receive(tools_.workspace.received)) {
         open_all(received);
         // A flood of handshakes must not make one pile of all our answers.
         constexpr std::size_t many_bytes = 64 * 1024;
@@ -31,8 +31,16 @@ void WireguardEndpoint::open_all(const io::Received& received) {
                                .interface = received.from.interface()};
     const std::size_t whole = received.bytes.size();
     const std::size_t step = std::max<std::size_t>(received.segment_bytes, 1);
+    std::size_t handshakes = 0;
     for (std::size_t at = 0; at < whole; at += step) {
         const MutableBytes datagram = received.bytes.subspan(at, std::min(step, whole - at));
+        // UDP_GRO makes one train of hundreds of handshakes from one place. No peer sends so many.
+        constexpr std::size_t max_of_one_train = 4;
+        const bool is_data = datagram[0] == wireguard::data::first_octet;
+        if (!is_data && ++handshakes > max_of_one_train) {
+            strays_.count(DropReason::Flood);
+            continue;
+        }
         const auto opened = device_.receive(datagram, from, now_, out_);
         if (opened.kind == wireguard::Received::Kind::Deliver)
             deliver(opened.packet, ecn_of(received.traffic_class));

@@ -189,8 +189,8 @@ Result<UdpSocket> UdpSocket::open_at(const UdpOptions& options, const Offloads& 
 }
 
 /// The kernel asks a program which socket of a port is to have a datagram: here the first to be bound has the number
-/// 0. That one was bound alone, so that a port which is taken is refused; only what says SO_REUSEPORT itself, as the
-/// same user, gets in later.
+/// 0. That one was bound alone, so that a port which is taken is refused. Later whoever says SO_REUSEPORT as the same
+/// user gets in, also by chance (port 0), and is sent nothing; but this port cannot be had again while they are there.
 std::optional<UdpSocket> UdpSocket::open_for_all_but(std::byte octet) {
     const auto alone = [&]() -> std::optional<UdpSocket> {
         set(fd(), SOL_SOCKET, SO_REUSEPORT, 0);
@@ -206,6 +206,12 @@ std::optional<UdpSocket> UdpSocket::open_for_all_but(std::byte octet) {
     const sock_fprog chooser{program.size(), program.data()};
     if (::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &chooser, sizeof chooser) != 0) return alone();
     return std::move(*other);
+}
+
+int UdpSocket::set_mark(std::uint32_t mark) {
+    if (!set(fd(), SOL_SOCKET, SO_MARK, static_cast<int>(mark))) return errno;
+    options_.mark = mark;
+    return 0;
 }
 
 // ---- sending ------------------------------------------------------------------------------------
@@ -326,11 +332,10 @@ ReceiveRoom::ReceiveRoom()
       messages_(buffers),
       controls_(buffers * control_bytes) {}
 
-std::span<const Received> UdpSocket::receive(ReceiveRoom& room, std::size_t max_bytes) {
-    OVERLAY_ASSERT(max_bytes <= ReceiveRoom::buffer_bytes);
+std::span<const Received> UdpSocket::receive(ReceiveRoom& room) {
     std::array<iovec, ReceiveRoom::buffers> slices;
     for (std::size_t i = 0; i < slices.size(); ++i) {
-        slices[i] = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, max_bytes};
+        slices[i] = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, ReceiveRoom::buffer_bytes};
         msghdr& header = room.messages_[i].msg_hdr;
         header = {};
         header.msg_name = &room.received_[i].from.storage;

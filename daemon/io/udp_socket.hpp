@@ -19,7 +19,6 @@ namespace overlay::io {
 /// less the IPv4 and UDP headers).
 inline constexpr std::size_t max_train_segments = 64;
 inline constexpr std::size_t max_train_bytes = 65507;
-inline constexpr std::size_t max_received_bytes = 65536;
 
 struct SocketAddress {
     sockaddr_storage storage{};
@@ -65,7 +64,7 @@ class ReceiveRoom {
   private:
     friend class UdpSocket;
     static constexpr std::size_t buffers = 16;
-    static constexpr std::size_t buffer_bytes = max_received_bytes;
+    static constexpr std::size_t buffer_bytes = 65536;
     static constexpr std::size_t control_bytes = 128;
     std::vector<std::byte> memory_;
     std::vector<Received> received_;
@@ -92,10 +91,13 @@ class UdpSocket {
     /// Errors: Conflict (the port is taken), NotPermitted, Failed.
     [[nodiscard]] static Result<UdpSocket> open(const UdpOptions& options, const Offloads& offloads = {});
 
-    /// A second socket at this one's port, for every datagram that does not begin with `octet`: they wait in a
-    /// buffer of their own and take no room from those that do. It sends and receives as this one does. nullopt:
-    /// not on this kernel (before Linux 4.5), and all come here as before.
+    /// A second socket at this one's port, for datagrams that do not begin with `octet`: they wait in a buffer of
+    /// their own and take no room from those that do. Of a train the first decides, and what is empty comes here.
+    /// nullopt: not on this kernel (before Linux 4.5), or no descriptor is left; all come here as before.
     [[nodiscard]] std::optional<UdpSocket> open_for_all_but(std::byte octet);
+
+    /// SO_MARK of what is sent from now on. 0, or the error number.
+    [[nodiscard]] int set_mark(std::uint32_t mark);
 
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] std::uint16_t port() const { return options_.port; }
@@ -106,9 +108,8 @@ class UdpSocket {
     /// datagrams lost.
     std::size_t send(std::span<const Train> trains);
 
-    /// As many as are there and as `room` holds, where they stay until it is used again. What is longer than
-    /// `max_bytes`, a train or a datagram, is cut there, and the rest lost.
-    [[nodiscard]] std::span<const Received> receive(ReceiveRoom& room, std::size_t max_bytes = max_received_bytes);
+    /// As many as are there and as `room` holds, where they stay until it is used again.
+    [[nodiscard]] std::span<const Received> receive(ReceiveRoom& room);
 
   private:
     UdpSocket(UniqueFd fd, const UdpOptions& options) : fd_{std::move(fd)}, options_{options} {}

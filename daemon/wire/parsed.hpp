@@ -29,6 +29,7 @@ enum class DropReason : std::uint8_t {
     IpChecksum,        ///< the header of an IPv4 packet around GRE is damaged
     Fragment,          ///< overlaps another one of its packet, or does not fit what they say together
     FragmentLost,      ///< the others did not come in time, or more packets were in pieces than we keep
+    Flood,             ///< more handshakes in a row from one place than any peer sends
     NoPeer,            ///< no WireGuard peer has the link's remote address
     TooLong,           ///< larger than the device takes
     DeviceFull,        ///< the device did not take it
@@ -43,7 +44,7 @@ inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropRe
         "too_short",    "gue_version",  "gue_control", "gue_flags", "gue_protocol",
         "gre_version",  "gre_routing",  "gre_protocol", "gre_checksum", "gre_key",
         "no_link",      "ecn",          "inner_too_short", "remote_checksum",
-        "ip_checksum",  "fragment",     "fragment_lost", "no_peer",
+        "ip_checksum",  "fragment",     "fragment_lost", "flood", "no_peer",
         "too_long",     "device_full",  "no_memory"};
     return names[static_cast<std::size_t>(reason)];
 }

@@ -106,4 +106,27 @@ def _(s):
         raise Failure("the stranger is still there")
 
 
+@story("somebody else's socket at WireGuard's port, in by SO_REUSEPORT, takes nothing, also when the mark changes")
+def _(s):
+    network = Network(s)
+    device = "wg_vpns"
+    port = network.at("linode", "wg", "show", device, "listen-port").out.strip()
+    s.start("nsenter", "-t", network.workers("linode")[1], "-n", "python3", "-c", f"""
+import socket, time
+for family, every in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    other = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    other.bind((every, {port}))
+    globals()[every] = other
+print("in", flush=True)
+time.sleep(120)
+""").wait_for_output("in")
+    for mark in ("9", "0"):
+        network.at("linode", "wg", "set", device, "fwmark", mark)
+        s.equal(int(network.at("linode", "wg", "show", device, "fwmark").out.replace("off", "0"), 0), int(mark), "fwmark")
+        network.check_answers()
+
+
 main()

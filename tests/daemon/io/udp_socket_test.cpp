@@ -139,24 +139,6 @@ TEST_SUITE("UDP sockets") {
             CHECK(receive(first, 2).datagrams == ours);
         }
     }
-    TEST_CASE("what is longer than is asked for is cut there, a train, too, and the next datagram is whole") {
-        auto receiver = open("127.0.0.1"), sender = open("127.0.0.1");
-        const io::SocketAddress to = at("127.0.0.1", receiver);
-        CHECK(send(sender, to, {std::string(50, 'a')}, 50) == 0);
-        CHECK(send(sender, to, {std::string(50, 'b')}, 10) == 0);
-        CHECK(send(sender, to, {"whole"}, 50) == 0);
-        io::ReceiveRoom room;
-        std::string got;
-        while (!got.ends_with("whole")) {
-            pollfd wait{receiver.fd(), POLLIN, 0};
-            REQUIRE(::poll(&wait, 1, 2000) > 0);
-            for (const io::Received& each : receiver.receive(room, 20)) {
-                CHECK(each.bytes.size() <= 20);
-                got.append(reinterpret_cast<const char*>(each.bytes.data()), each.bytes.size());
-            }
-        }
-        CHECK(got.starts_with(std::string(20, 'a') + std::string(20, 'b')));
-    }
     TEST_CASE("a port that two sockets of ours have is taken for a third") {
         auto first = open("127.0.0.1");
         const auto other = first.open_for_all_but(std::byte{4});
