@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import time
 
@@ -157,6 +158,17 @@ def wireguard(mode, mtu, offload="auto"):
 # ---- other people's, in user space ------------------------------------------------------------------
 
 
+def forget_if_deserted(control):
+    """A run that was killed leaves its socket, and we would talk to nobody."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        try:
+            caller.connect(str(control))
+        except ConnectionRefusedError:
+            control.unlink()
+        except FileNotFoundError:
+            pass
+
+
 @contextlib.contextmanager
 def wireguard_go(world):
     keys = key_pairs(world)
@@ -164,9 +176,11 @@ def wireguard_go(world):
     with world.carried(processes) as told:
         for side in (0, 1):
             name = f"go{side}"   # of its control socket, which both namespaces share
+            control = pathlib.Path(f"/var/run/wireguard/{name}.sock")
+            forget_if_deserted(control)
             processes.append(world.start(side, "wireguard-go", "-f", name))
             for _ in range(100):
-                if pathlib.Path(f"/var/run/wireguard/{name}.sock").exists():
+                if control.exists():
                     break
                 time.sleep(0.05)
             key = world.folder / "key"
