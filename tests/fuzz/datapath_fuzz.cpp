@@ -2,7 +2,8 @@
 // row of datagrams, each a byte for its kind and two for its length.
 //
 // Whatever they hold: what is taken for a frame lies within its datagram; the device gets every frame's payload
-// once and nothing else; no super-frame is larger than a frame can be; nothing is read past the end. A bug aborts.
+// once and nothing else, and never more bytes than came in; no super-frame is larger than a frame can be; nothing
+// is read past the end. A bug aborts. (That nothing goes back to the network is endpoints_fuzz.cpp's business.)
 
 #include "daemon/datapath/coalesce.hpp"
 #include "daemon/datapath/gretap_gue.hpp"
@@ -12,7 +13,6 @@
 #include "fuzz.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 
 using namespace overlay;
@@ -23,9 +23,7 @@ using wire::MutableBytes;
 
 namespace {
 
-void demand(bool holds) {
-    if (!holds) std::abort();
-}
+#define DEMAND(condition) fuzz::demand(condition, #condition)
 
 bool is_within(Bytes part, Bytes whole) {
     return part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size();
@@ -45,6 +43,7 @@ class World {
   public:
     void take(std::uint8_t kind, Bytes content) {
         Datagram datagram{content};
+        came_bytes_ += content.size();
         switch (kind % 4) {
             case 0: gue(std::move(datagram)); return;
             case 1: {
@@ -61,12 +60,14 @@ class World {
         for (const SuperFrame& super : coalescer_.finish()) {
             std::size_t size_bytes = 0;
             for (const iovec& slice : super.slices()) size_bytes += slice.iov_len;
-            demand(size_bytes == super.size_bytes() + sizeof(wire::VnetHeader));
-            demand(super.size_bytes() <= 65535 + wire::ethernet_size_bytes + 8);
-            demand(super.frame_count() <= SuperFrame::max_frames);
+            DEMAND(size_bytes == super.size_bytes() + sizeof(wire::VnetHeader));
+            DEMAND(super.size_bytes() <= 65535 + wire::ethernet_size_bytes + 8);
+            DEMAND(super.frame_count() <= SuperFrame::max_frames);
             frames += super.frame_count();
+            passed_on_bytes_ += super.size_bytes();
         }
-        demand(frames == added_);
+        DEMAND(frames == added_);
+        DEMAND(passed_on_bytes_ <= came_bytes_);
         coalescer_.clear();
         kept_.clear();
         added_ = 0;
@@ -77,8 +78,8 @@ class World {
         (void)is_uncut(datagram.bytes);
         const auto inside = decapsulate(datagram.bytes);
         if (!inside) return;
-        demand(is_within(inside->frame, datagram.bytes));
-        demand(inside->frame.size() >= wire::ethernet_size_bytes);
+        DEMAND(is_within(inside->frame, datagram.bytes));
+        DEMAND(inside->frame.size() >= wire::ethernet_size_bytes);
         const MutableBytes bytes = inside->frame;
         frame(std::move(datagram), bytes);
     }
@@ -86,9 +87,9 @@ class World {
     void frame(Datagram datagram, MutableBytes bytes) {
         for (const Inner inner : {Inner::Ethernet, Inner::Ip}) {
             if (const auto headers = wire::find_headers(bytes, inner)) {
-                demand(headers->network_at <= headers->transport_at);
-                demand(headers->transport_at <= headers->payload_at);
-                demand(headers->payload_at <= headers->end_at && headers->end_at <= bytes.size());
+                DEMAND(headers->network_at <= headers->transport_at);
+                DEMAND(headers->transport_at <= headers->payload_at);
+                DEMAND(headers->payload_at <= headers->end_at && headers->end_at <= bytes.size());
             }
             if (wire::traffic_class(bytes, inner)) wire::set_ecn(bytes, inner, wire::Ecn::Congested);
         }
@@ -102,16 +103,19 @@ class World {
     void inside_wireguard(MutableBytes packet) {
         const auto header = wire::parse_ip(packet);
         if (!header) return;
-        demand(header->payload_at <= header->end_at && header->end_at <= packet.size());
+        DEMAND(header->payload_at <= header->end_at && header->end_at <= packet.size());
         if (reassembly_.must_release()) reassembly_.release();
         now_ += std::chrono::milliseconds{packet.size() % 200};
         if (header->is_fragment()) {
             const auto piece = reassembly_.add(packet, *header, now_);
-            if (piece && !piece->whole.empty()) (void)open_gre(piece->whole);
+            if (!piece || piece->whole.empty()) return;
+            passed_on_bytes_ += piece->whole.size();
+            DEMAND(passed_on_bytes_ <= came_bytes_);
+            (void)open_gre(piece->whole);
             return;
         }
         const auto gre = open_gre(packet.subspan(header->payload_at, header->end_at - header->payload_at));
-        if (gre) demand(is_within(gre->frame, packet));
+        if (gre) DEMAND(is_within(gre->frame, packet));
     }
 
     Coalescer coalescer_{Inner::Ethernet, {}, 16};
@@ -119,6 +123,7 @@ class World {
     Reassembly::Time now_{std::chrono::hours{1}};
     std::vector<Datagram> kept_;
     std::size_t added_ = 0;
+    std::size_t came_bytes_ = 0, passed_on_bytes_ = 0;
 };
 
 }  // namespace
