@@ -55,7 +55,8 @@ void requests(std::string_view stream, std::size_t piece_bytes) {
     for (const Words& words : whole.taken) {
         std::string written = to_text({.verb = words[0], .argument = words[1], .body = words[2]});
         const auto again = take_request(written);
-        demand(again && *again && words_of(**again) == words && written.empty(), "a request means something else");
+        demand(again && *again && words_of(**again) == words, "a request means something else");
+        demand(written.empty(), "a request has something behind it");
     }
 }
 
@@ -66,9 +67,9 @@ void answers(std::string received) {
     const Answer again = take_answer(written);
     demand(again.complete, "an answer of ours is not whole");
     demand(first.body.has_value() == again.body.has_value(), "an answer turned into its opposite");
-    if (first.body) demand(*first.body == *again.body, "an answer means something else");
-    else demand(first.body.error().kind == again.body.error().kind && first.body.error().code == again.body.error().code,
-                "an error means something else");
+    if (first.body) return demand(*first.body == *again.body, "an answer means something else");
+    const Error &one = first.body.error(), &other = again.body.error();
+    demand(one.kind == other.kind && one.code == other.code, "an error means something else");
 }
 
 void device(std::string_view text) {
@@ -108,7 +109,9 @@ std::vector<std::byte> fuzz::make_up(wireguard::SeededRandom& random) {
     std::string text{texts.at(which)};
     if (which == 0) {
         const std::string body(random.next() % 30, 'b');
-        text = to_text({.verb = "uapi", .argument = "wg0", .body = body}) + to_text({.verb = "stop", .argument = "", .body = ""});
+        text = to_text({.verb = "uapi", .argument = "wg0", .body = body}) +
+               to_text({.verb = "stop", .argument = "", .body = ""});
     }
-    return bytes_of(std::string(1, static_cast<char>(which)) + static_cast<char>(random.next() % 20) + worn(text, random));
+    const std::string head{static_cast<char>(which), static_cast<char>(random.next() % 20)};
+    return bytes_of(head + worn(text, random));
 }

@@ -45,7 +45,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* bytes, std::size_t 
     wireguard::SeededRandom random{seed};
     const std::vector<std::byte> made = fuzz::make_up(random);
     const std::size_t taken = std::min(made.size(), max_size);
-    std::ranges::copy(std::as_bytes(std::span{made}).first(taken), std::as_writable_bytes(std::span{bytes, taken}).begin());
+    std::ranges::copy(std::span{made}.first(taken), std::as_writable_bytes(std::span{bytes, taken}).begin());
     return taken;
 }
 

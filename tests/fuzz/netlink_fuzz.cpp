@@ -123,8 +123,8 @@ struct Question {
 
 template <class T, class Use>
 void take(const Result<T>& result, Use use) {
-    if (!result) return demand(!result.error().doing.empty() && !result.error().reason.empty(), "refused without words");
-    use(*result);
+    if (result) return use(*result);
+    demand(!result.error().doing.empty() && !result.error().reason.empty(), "refused without words");
 }
 
 constexpr std::array<Question, 10> questions{{
@@ -165,7 +165,8 @@ constexpr std::array<Question, 10> questions{{
     {RTM_NEWLINK, [](Socket& socket, KernelState&) { take(read_link_activity(socket), [](const auto&) {}); }},
     {RTM_NEWLINK, [](Socket& socket, KernelState& state) {
          const IfName name = IfName::from_kernel("eth0");
-         take(find_link(socket, name, "find it"), [&](const FoundLink& found) { state.links[name] = found.link; });
+         take(find_link(socket, name, "find it"),
+              [&](const FoundLink& found) { state.links[found.link.name] = found.link; });
          Message request{RTM_NEWLINK, 0};
          if (const auto changed = socket.change(request, "change it"); !changed)
              demand(text(changed.error()).starts_with("change it: "), "refused without words");
@@ -211,7 +212,9 @@ void fuzz::run(wire::Bytes input) {
     demand(socket.has_value(), "no socket");
     KernelState state;
     question.ask(*socket, state);
-    demand(state_from_json(to_json(state)) == state, "a snapshot that is not read back");
+    const auto again = state_from_json(to_json(state));
+    demand(again.has_value(), again ? "" : text(again.error()).c_str());
+    demand(*again == state, "a snapshot that says something else");
 }
 
 namespace {

@@ -8,7 +8,8 @@
 # its parsers; then every parser's file with the regions and lines that all of them together have reached. What they
 # start from: tests/fuzz/corpus, the examples and golden files; words: the literals of the parsers themselves.
 # What they find is in .build/fuzz/runs/NAME: corpus/, crash-… (replay it: NAME_fuzz FILE), log.
-# --keep: a small part of what reaches most becomes tests/fuzz/corpus/NAME.hex, which `ctest` replays.
+# --keep: a small part of what reaches most becomes tests/fuzz/corpus/NAME.hex, which `ctest` replays; what once
+# was a bug is in found-NAME.hex beside it, and stays.
 #
 # Needs clang-16, libclang-rt-16-dev, llvm-16. Exit code 1 when anything was found.
 set -euo pipefail
@@ -49,7 +50,8 @@ unpack_seeds() {   # NAME FOLDER: one file for each input
   python3 - "$1" "$2" <<'PYTHON'
 import pathlib, sys
 name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-inputs = [bytes.fromhex(line) for line in pathlib.Path(f"tests/fuzz/corpus/{name}.hex").read_text().split()]
+inputs = [bytes.fromhex(line) for file in pathlib.Path("tests/fuzz/corpus").glob(f"*{name}.hex")
+          for line in file.read_text().split()]
 if name == "topology":
     inputs += [file.read_bytes() for pattern in ("examples/*.json", "tests/golden/*/*/topology.json")
                for file in pathlib.Path(".").glob(pattern)]
@@ -60,16 +62,16 @@ for number, each in enumerate(inputs):
 PYTHON
 }
 
-pack_corpus() {   # NAME FOLDER: the smallest first, as much as a repository should hold
+pack_corpus() {   # NAME FOLDER: small ones and larger ones alike, as many as a repository should hold
   python3 - "$1" "$2" <<'PYTHON'
 import pathlib, sys
 name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-lines, left = [], 150_000
-for each in sorted((file.read_bytes() for file in folder.iterdir()), key=lambda content: (len(content), content)):
-    left -= 2 * len(each) + 1
-    if left < 0 or len(lines) == 200:
+found = sorted((file.read_bytes() for file in folder.iterdir()), key=lambda content: (len(content), content))
+found = [each for each in found if 0 < len(each) <= 3000]
+for count in range(min(200, len(found)), 0, -1):
+    lines = [found[index * len(found) // count].hex() + "\n" for index in range(count)]
+    if sum(map(len, lines)) <= 150_000:
         break
-    lines.append(each.hex() + "\n")
 pathlib.Path(f"tests/fuzz/corpus/{name}.hex").write_text("".join(lines))
 PYTHON
 }

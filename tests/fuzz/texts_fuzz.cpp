@@ -198,7 +198,7 @@ constexpr std::array<Reader, 7> readers{{
  "accept"}}, {"rule": {"family": "inet", "table": "overlay_home", "chain": "out", "handle": 3, "comment":
  "overlay:home", "expr": [{"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": "eth0"}},
  {"masquerade": null}]}}]})"},
-    {udp_line, "  409: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 18411 2 0 0"},
+    {udp_line, " 409: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101     0 18411 2 0 0"},
     {values, "[2001:db8::1]:5555"},
     {keys, R"("private_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", 'psk' aB01)"},
 }};
@@ -212,5 +212,6 @@ void fuzz::run(wire::Bytes input) {
 
 std::vector<std::byte> fuzz::make_up(wireguard::SeededRandom& random) {
     const std::uint64_t which = random.next() % readers.size();
-    return bytes_of(std::string(1, static_cast<char>(which)) + worn(std::string{readers.at(which).example}, random));
+    const std::string text{readers.at(which).example};
+    return bytes_of(std::string(1, static_cast<char>(which)) + worn(text, random));
 }
