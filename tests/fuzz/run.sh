@@ -11,7 +11,7 @@
 # --keep: a small part of what reaches most becomes tests/fuzz/corpus/NAME.hex, which `ctest` replays; what once
 # was a bug is in found-NAME.hex beside it, and stays.
 #
-# Needs clang-16, libclang-rt-16-dev, llvm-16. Exit code 1 when anything was found.
+# What it needs: packaging/dependencies.sh build fuzz. Exit code 1 when anything was found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 keep=no

@@ -65,6 +65,7 @@ KernelState found() {
                                       .hook = "forward",
                                       .rules = {rule::Masquerade{.out = device}, rule::ClampMssToRoute{},
                                                 rule::DropDhcp{tunnel}, rule::Unknown{"{}"}}}}});
+    out.overlayd = true;
     out.udp_sockets.insert({.port = 53, .owner = "pid 1 (dnsmasq)"});
     return out;
 }
