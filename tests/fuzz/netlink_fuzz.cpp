@@ -55,13 +55,13 @@ void store(std::vector<std::byte>& bytes, std::size_t at, const Header& header) 
 }
 
 Answer message(std::uint16_t type, std::uint16_t flags, wire::Bytes payload) {
-    Answer out{std::vector<std::byte>(sizeof(nlmsghdr)), true};
     nlmsghdr header{};
+    Answer out{std::vector<std::byte>(sizeof header + payload.size()), true};   // not a byte more than that
     header.nlmsg_len = static_cast<std::uint32_t>(sizeof header + payload.size());
     header.nlmsg_type = type;
     header.nlmsg_flags = flags;
     store(out.bytes, 0, header);
-    out.bytes.insert(out.bytes.end(), payload.begin(), payload.end());
+    std::ranges::copy(payload, out.bytes.begin() + sizeof header);
     return out;
 }
 
