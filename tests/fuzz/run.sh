@@ -129,7 +129,8 @@ done
 
 objects=() profiles=() files=()
 for name in "${names[@]}"; do
-  objects+=(-object ".build/fuzz/tests/${name}_fuzz")
+  [ ${#objects[@]} -eq 0 ] || objects+=(-object)
+  objects+=(".build/fuzz/tests/${name}_fuzz")
   profiles+=("$runs/$name/profdata")
   mapfile -t -O ${#files[@]} files < <(parsers_of "$name")
 done
