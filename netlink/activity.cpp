@@ -16,7 +16,7 @@ namespace {
 
 LinkActivity decode_stats(std::span<const std::uint8_t> bytes) {
     rtnl_link_stats64 stats{};   // later kernels append; earlier ones send less
-    std::memcpy(&stats, bytes.data(), std::min(bytes.size(), sizeof stats));
+    if (!bytes.empty()) std::memcpy(&stats, bytes.data(), std::min(bytes.size(), sizeof stats));
     return {stats.rx_bytes, stats.tx_bytes, stats.rx_packets, stats.tx_packets,
             stats.rx_dropped, stats.tx_dropped, stats.rx_errors, stats.tx_errors};
 }
@@ -54,8 +54,8 @@ Result<std::map<IfName, LinkActivity>> read_link_activity(Socket& route) {
     replies->for_each([&](const nlmsghdr& message) {
         if (message.nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(&message) < sizeof(ifinfomsg)) return;
         const auto attributes = Attributes::of(message, sizeof(ifinfomsg));
-        const auto name = IfName::from_kernel(attributes.string(IFLA_IFNAME).value_or(""));
-        out[name] = decode_stats(attributes.bytes(IFLA_STATS64));
+        const auto name = link_name(attributes, IFLA_IFNAME);
+        if (name) out[*name] = decode_stats(attributes.bytes(IFLA_STATS64));
     });
     return out;
 }

@@ -64,11 +64,13 @@ std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& 
     if (!own) own = attributes.address(IFA_ADDRESS);
     const auto link = names.find(header.ifa_index);
     if (!own || link == names.end()) return std::nullopt;
+    const auto prefix = prefix_of(*own, header.ifa_prefixlen);
+    if (!prefix) return std::nullopt;
 
     const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(header.ifa_flags);
     if ((flags & unwanted) != 0) return std::nullopt;
     Address address{.link = link->second,
-                    .prefix = IpPrefix::of(*own, header.ifa_prefixlen),
+                    .prefix = *prefix,
                     .permanent = is_permanent(attributes),
                     .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0,
                     .details = decode_details(attributes, link->second.str())};

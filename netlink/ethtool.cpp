@@ -164,7 +164,7 @@ std::map<OffloadKey, bool> decode_offloads(const Attributes& attributes,
                                            const FeatureNames& names) {
     std::map<OffloadKey, bool> found;
     const auto header = attributes.nest(ETHTOOL_A_FEATURES_HEADER);
-    const auto name = header ? header->string(ETHTOOL_A_HEADER_DEV_NAME) : std::nullopt;
+    const auto name = header ? link_name(*header, ETHTOOL_A_HEADER_DEV_NAME) : std::nullopt;
     if (!name) return found;
     const auto device = DeviceFeatures::read(attributes);
     for (const Group& group : groups()) {
@@ -177,7 +177,7 @@ std::map<OffloadKey, bool> decode_offloads(const Attributes& attributes,
         const auto requested = is_requested(device, names, bits);
         // Neither on nor off: left out, and so unlike whatever the file says (plan_offloads.cpp).
         if (!requested) continue;
-        found.emplace(OffloadKey{IfName::from_kernel(*name), std::string{group.name}}, *requested);
+        found.emplace(OffloadKey{*name, std::string{group.name}}, *requested);
     }
     return found;
 }

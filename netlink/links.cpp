@@ -74,7 +74,7 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     const auto& header = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
     const auto attributes = Attributes::of(message, sizeof(ifinfomsg));
     Link link;
-    link.name = IfName::from_kernel(attributes.string(IFLA_IFNAME).value_or(""));
+    link.name = link_name(attributes, IFLA_IFNAME).value_or(IfName{});
     link.alias = std::string{attributes.string(IFLA_IFALIAS).value_or("")};
     link.mtu = Mtu{attributes.u32(IFLA_MTU).value_or(0)};
     link.up = (header.ifi_flags & IFF_UP) != 0;
@@ -96,14 +96,14 @@ std::vector<IfName> alternative_names(const nlmsghdr& message) {
         if (mnl_attr_get_type(&property) != IFLA_ALT_IFNAME) return;
         const auto* const text = static_cast<const char*>(mnl_attr_get_payload(&property));
         const std::string_view name{text, ::strnlen(text, mnl_attr_get_payload_len(&property))};
-        if (name.size() < IFNAMSIZ) out.push_back(IfName::from_kernel(name));
+        if (!name.empty() && name.size() < IFNAMSIZ) out.push_back(IfName::from_kernel(name));
     });
     return out;
 }
 
 bool holds_link(const nlmsghdr& message) {
-    return message.nlmsg_type == RTM_NEWLINK &&
-           mnl_nlmsg_get_payload_len(&message) >= sizeof(ifinfomsg);
+    return message.nlmsg_type == RTM_NEWLINK && mnl_nlmsg_get_payload_len(&message) >= sizeof(ifinfomsg) &&
+           link_name(Attributes::of(message, sizeof(ifinfomsg)), IFLA_IFNAME);
 }
 
 Result<std::uint32_t> index_or_zero(Socket& route, const IfName& name, std::string_view doing) {
@@ -256,6 +256,17 @@ void judge_blocked(std::map<IfName, Link>& links) {
 }
 
 }  // namespace
+
+std::optional<IfName> link_name(const Attributes& attributes, std::uint16_t type) {
+    const auto name = attributes.string(type);
+    if (!name || name->empty() || name->size() >= IFNAMSIZ) return std::nullopt;
+    return IfName::from_kernel(*name);
+}
+
+std::optional<IpPrefix> prefix_of(const IpAddress& address, std::uint8_t length) {
+    if (length > address.max_prefix_length()) return std::nullopt;
+    return IpPrefix::of(address, length);
+}
 
 Result<FoundLinks> snapshot_links(Socket& route) {
     Message request{RTM_GETLINK, 0};

@@ -12,6 +12,11 @@ namespace overlay::netlink {
 
 using LinkNames = std::map<std::uint32_t, IfName>;
 
+/// Of the attribute with this number; nullopt: it is none, or not of 1 to 15 bytes.
+[[nodiscard]] std::optional<IfName> link_name(const Attributes& attributes, std::uint16_t type);
+/// nullopt: the family has no such length.
+[[nodiscard]] std::optional<IpPrefix> prefix_of(const IpAddress& address, std::uint8_t length);
+
 struct FoundLinks {
     std::map<IfName, Link> links;
     LinkNames names;   ///< by interface index, for what the kernel reports by index

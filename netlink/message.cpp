@@ -89,12 +89,13 @@ int Attributes::keep(const nlattr* attribute, void* attributes) {
 }
 
 Attributes Attributes::of(const nlmsghdr& message, std::size_t fixed_header_bytes) {
-    Attributes found;
-    // libmnl pads the fixed header to four bytes but does not check that the message is that long.
+    // mnl_attr_parse() pads the fixed header to four bytes but does not check that the message is that long, and
+    // takes the padding behind the message for a part of it.
     const std::size_t aligned_bytes = (fixed_header_bytes + 3) / 4 * 4;
-    if (mnl_nlmsg_get_payload_len(&message) < aligned_bytes) return found;
-    mnl_attr_parse(&message, static_cast<unsigned>(fixed_header_bytes), keep, &found);
-    return found;
+    const std::size_t payload_bytes = mnl_nlmsg_get_payload_len(&message);
+    if (payload_bytes < aligned_bytes) return {};
+    const auto* const payload = static_cast<const std::uint8_t*>(mnl_nlmsg_get_payload(&message));
+    return inside({payload + aligned_bytes, payload_bytes - aligned_bytes});
 }
 
 Attributes Attributes::inside(const nlattr& nest) {

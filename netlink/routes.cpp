@@ -176,7 +176,9 @@ void decode_route(const nlmsghdr& message, const LinkNames& names, std::set<Rout
 
     const Family family = header.rtm_family == AF_INET ? Family::Ipv4 : Family::Ipv6;
     const IpAddress to = attributes.address(RTA_DST).value_or(unspecified(family));
-    Route route{.destination = IpPrefix::of(to, header.rtm_dst_len),
+    const auto destination = prefix_of(to, header.rtm_dst_len);
+    if (!destination) return;
+    Route route{.destination = *destination,
                 .table = table,
                 .metric = attributes.u32(RTA_PRIORITY).value_or(0),
                 .protocol = header.rtm_protocol,

@@ -17,6 +17,7 @@ namespace {
 constexpr std::int64_t answer_deadline_ms = 10'000;
 /// A table that changes faster than it can be read so many times in a row is not going to hold still.
 constexpr int max_dump_attempts = 20;
+constexpr int max_errno = 4095;   // Linux include/linux/err.h, MAX_ERRNO
 /// The kernel fills at most 32 KiB per dump message (Linux net/netlink/af_netlink.c, netlink_dump).
 constexpr std::size_t receive_buffer_bytes = 64 * 1024;
 
@@ -35,11 +36,17 @@ void enable(int fd, int option) {
 std::size_t extended_ack_offset(const nlmsghdr& message) {
     if (message.nlmsg_type == NLMSG_DONE) return sizeof(int);
     std::size_t offset = sizeof(nlmsgerr);
-    if ((message.nlmsg_flags & NLM_F_CAPPED) == 0) {
+    const bool has_request = mnl_nlmsg_get_payload_len(&message) >= offset;
+    if (has_request && (message.nlmsg_flags & NLM_F_CAPPED) == 0) {
         const auto* const reply = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(&message));
         offset += reply->msg.nlmsg_len - sizeof(nlmsghdr);
     }
     return offset;
+}
+
+/// libmnl takes a length beyond 2 GiB for a negative one, and so for one that fits.
+bool is_whole(const nlmsghdr* message, int left) {
+    return mnl_nlmsg_ok(message, left) && message->nlmsg_len <= static_cast<std::uint32_t>(left);
 }
 
 }  // namespace
@@ -83,6 +90,7 @@ std::optional<Error> error_in(const nlmsghdr& message, std::string_view doing) {
     int code = 0;
     std::memcpy(&code, mnl_nlmsg_get_payload(&message), sizeof code);
     if (code >= 0) return std::nullopt;
+    if (code < -max_errno) code = -EIO;   // no kernel says so, and its opposite may be no int
 
     Error error = error_of_errno(doing, -code);
     if (error.kind == Error::Kind::NotPermitted) error.hint = "root or CAP_NET_ADMIN is needed";
@@ -166,7 +174,7 @@ Result<Socket::Ended> Socket::collect(Replies& replies, std::string_view doing) 
         int left = static_cast<int>(*size_bytes);
         const auto* message = static_cast<const nlmsghdr*>(static_cast<void*>(buffer_.data()));
         std::optional<Result<Ended>> end;
-        for (; !end && mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+        for (; !end && is_whole(message, left); message = mnl_nlmsg_next(message, &left)) {
             if (message->nlmsg_seq != sequence_ || message->nlmsg_pid != port_) continue;
             if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
             if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {

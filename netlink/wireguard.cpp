@@ -40,7 +40,8 @@ void decode_allowed_ips(const nlattr& list, std::set<IpPrefix>& allowed_ips) {
         const auto attributes = Attributes::inside(element);
         const auto address = attributes.address(WGALLOWEDIP_A_IPADDR);
         const auto length = attributes.u8(WGALLOWEDIP_A_CIDR_MASK);
-        if (address && length) allowed_ips.insert(IpPrefix::of(*address, *length));
+        const auto prefix = address && length ? prefix_of(*address, *length) : std::nullopt;
+        if (prefix) allowed_ips.insert(*prefix);
     });
 }
 

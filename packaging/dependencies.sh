@@ -2,8 +2,8 @@
 # The Debian packages that we build, test and show ourselves with, in one list. Installs what is
 # missing with apt-get (with sudo when not root); prints nothing and is quick when all is there.
 #
-#   packaging/dependencies.sh [build] [test] [demo]      install what is missing
-#   packaging/dependencies.sh --list [build] [test] [demo]
+#   packaging/dependencies.sh [build] [test] [demo] [fuzz]      install what is missing; all but fuzz if none is named
+#   packaging/dependencies.sh --list [build] [test] [demo] [fuzz]
 set -euo pipefail
 
 build="cmake ninja-build g++ pkg-config libfmt-dev nlohmann-json3-dev libexpected-dev
@@ -16,13 +16,14 @@ lab="qemu-system-x86 busybox-static kmod cpio e2fsprogs iproute2 iputils-ping wi
   nftables ethtool radvd procps util-linux python3"
 test="$lab wireguard-go ccache iperf3 iptables strace tcpdump python3-jsonschema"
 demo="$lab"
+fuzz="clang-16 libclang-rt-16-dev llvm-16"   # tests/fuzz/run.sh
 
 list_only=no
 groups=()
 for word in "$@"; do
   case $word in
     --list) list_only=yes ;;
-    build | test | demo) groups+=("${!word}") ;;
+    build | test | demo | fuzz) groups+=("${!word}") ;;
     *) sed -n 's/^#   /usage: /p' "$0" >&2; exit 1 ;;
   esac
 done

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <stdexcept>
 
 #include <dirent.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int ledger_version = 1;
 constexpr std::size_t max_ledger_bytes = 16 * 1024 * 1024;
+constexpr int max_depth = 16;   // a snapshot inside has at most 12
 
 Json as_json(const KernelState& state) { return Json::parse(to_json(state)); }
 
@@ -39,6 +41,15 @@ Json causes(const Ledger& ledger) {
         if (!former.cause.empty()) out[name_of(key)] = former.cause;
     }
     return out;
+}
+
+/// The library's parser has no stack to overflow, but what writes the parts as text again has.
+Json parse(const std::string& text) {
+    const auto watch = [](int depth, Json::parse_event_t, const Json&) {
+        if (depth > max_depth) throw std::length_error{"nested too deeply"};
+        return true;
+    };
+    return Json::parse(text, watch);
 }
 
 Result<KernelState> part(const Json& json, const char* name) {
@@ -116,7 +127,7 @@ std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
 
 Result<StoredLedger> ledger_from_json(const std::string& text) {
     try {  // nlohmann says "missing" and "wrong type" by exception only
-        const Json json = Json::parse(text);
+        const Json json = parse(text);
         if (json.at("version") != ledger_version) {
             return fail(Error::Kind::Invalid, "read ledger",
                         "written by another version of overlayctl");

@@ -100,7 +100,7 @@ void set_ecn(MutableBytes frame, Inner inner, Ecn ecn) {
         const std::uint16_t checksum = load16(frame, at + 10);
         store16(frame, at + 10, adjusted_checksum(checksum, before, load16(frame, at)));
     } else {
-        store16(frame, at, static_cast<std::uint16_t>((before & ~0x30U) | bits << 4));
+        store16(frame, at, static_cast<std::uint16_t>((before & ~0x30U) | static_cast<unsigned>(bits) << 4U));
     }
 }
 

@@ -85,4 +85,13 @@ TEST_SUITE("ledger store") {
         std::filesystem::remove_all(pattern);
     }
 
+    TEST_CASE("a nesting bomb is damage, not a stack that overflows") {
+        const std::string bomb = std::string(400'000, '[') + std::string(400'000, ']');
+
+        const auto read = ledger_from_json(R"({"version": 1, "owned": )" + bomb + "}");
+
+        REQUIRE_FALSE(read);
+        CHECK(read.error().reason == "damaged: nested too deeply");
+    }
+
 }  // TEST_SUITE

@@ -1,8 +1,9 @@
 // Strangers against a device with two live peers. The input is a script: what honest peers send,
 // how time passes, and what a stranger makes of everything that was ever on the wire, or makes up.
 //
-// Whatever it says: nothing that a stranger sent is delivered, he never gets more bytes than he
-// sent, and the device holds no more sessions than its peers have room for. A bug aborts.
+// Whatever it says: nothing that a stranger sent is delivered or moves a peer, he never gets more bytes
+// than he sent, the device holds no more sessions than its peers have room for, and at the end both peers
+// still get a packet through. A bug aborts.
 
 #include "daemon/wireguard/device.hpp"
 #include "fuzz.hpp"
@@ -59,6 +60,10 @@ class Arena {
                               now_, out_);
             settle(i);
         }
+        intruder_.change({.key = hub_.public_key(),
+                          .endpoint = hub_path_.remote,
+                          .allowed_ips = {*IpPrefix::parse("10.0.0.1/32")}},
+                         now_, out_);
     }
 
     void step(Script& script) {
@@ -76,6 +81,18 @@ class Arena {
         }
     }
 
+    /// A cookie is asked for under load, and an initiation is repeated after 5 s at the earliest.
+    void demand_that_peers_live() {
+        for (std::uint8_t i = 0; i < 2; ++i) {
+            delivered_[i] = false;
+            for (int seconds = 0; seconds < 40 && !delivered_[i]; ++seconds) {
+                spoke_sends(i);
+                if (!delivered_[i]) pass(std::chrono::seconds{1});
+            }
+            fuzz::demand(delivered_[i], "a peer is cut off");
+        }
+    }
+
   private:
     static constexpr std::size_t max_seen = 64;
 
@@ -86,6 +103,10 @@ class Arena {
             OVERLAY_UNREACHABLE("a stranger was believed");
         if (out_.total_bytes() > size)
             OVERLAY_UNREACHABLE("the answer is longer than the question");
+        for (const PeerId peer : hub_.peers()) {
+            const auto path = hub_.status(peer)->path;
+            fuzz::demand(!path || path->remote != stranger_path_.remote, "a stranger moved a peer");
+        }
         if (hub_.index_count() > 8) OVERLAY_UNREACHABLE("more sessions than peers have room for");
         out_.clear();
     }
@@ -107,6 +128,7 @@ class Arena {
 
     /// As a stranger writes who knows the hub's public key, which is public.
     void with_right_mac1(std::uint8_t which, Script& script) {
+        if (which >= 0xc0) return with_a_key_of_his_own();
         const bool is_initiation = which % 2 == 0;
         std::vector<std::byte> datagram =
             which % 4 < 2 ? seen(script.byte()) : script.bytes(initiation::size_bytes);
@@ -115,6 +137,18 @@ class Arena {
         store_type(datagram, is_initiation ? MessageType::Initiation : MessageType::Response);
         MacWriter{hub_.public_key()}.write(datagram, now_.monotonic);
         stranger(std::move(datagram));
+    }
+
+    /// An initiation without fault, of somebody whom the hub does not know.
+    void with_a_key_of_his_own() {
+        (void)intruder_.send(packet("10.0.0.9", "10.0.0.1", 1), now_, out_);
+        std::vector<std::vector<std::byte>> said;
+        for (const Outbox::Datagram& each : out_.datagrams()) {
+            const Bytes bytes = out_.bytes_of(each);
+            said.emplace_back(bytes.begin(), bytes.end());
+        }
+        out_.clear();
+        for (std::vector<std::byte>& datagram : said) stranger(std::move(datagram));
     }
 
     void spoke_sends(std::uint8_t spoke) {
@@ -173,7 +207,8 @@ class Arena {
             Flying each = std::move(flying[i]);
             Device& to = each.to_hub ? hub_ : spokes_[each.spoke];
             const Path& from = each.to_hub ? spoke_paths_[each.spoke] : hub_path_;
-            (void)to.receive(each.bytes, from, now_, out_);
+            const Received received = to.receive(each.bytes, from, now_, out_);
+            if (each.to_hub && received.kind == Received::Kind::Deliver) delivered_[each.spoke] = true;
             take(flying, !each.to_hub, each.spoke);
         }
     }
@@ -187,6 +222,8 @@ class Arena {
                                      Path{.remote = *parse_endpoint("192.0.2.3:1002")}};
     Device hub_;
     std::array<Device, 2> spokes_{Device{key_of(2), {}, random_}, Device{key_of(3), {}, random_}};
+    Device intruder_{key_of(4), {}, random_};
+    std::array<bool, 2> delivered_{};
     Outbox out_;
     std::vector<std::vector<std::byte>> seen_;
 };
@@ -197,6 +234,7 @@ void fuzz::run(Bytes input) {
     Script script{input};
     Arena arena{script.byte()};
     for (int steps = 0; !script.ended() && steps < 500; ++steps) arena.step(script);
+    arena.demand_that_peers_live();
 }
 
 std::vector<std::byte> fuzz::make_up(SeededRandom& random) {
