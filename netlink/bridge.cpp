@@ -24,6 +24,8 @@ constexpr std::array port_flags{
     PortFlag{IFLA_BRPORT_BCAST_FLOOD, &BridgePort::broadcast_flood},
     PortFlag{IFLA_BRPORT_MCAST_TO_UCAST, &BridgePort::multicast_to_unicast},
     PortFlag{IFLA_BRPORT_NEIGH_SUPPRESS, &BridgePort::neighbour_suppression},
+    PortFlag{IFLA_BRPORT_PROXYARP, &BridgePort::proxy_arp},
+    PortFlag{IFLA_BRPORT_PROXYARP_WIFI, &BridgePort::proxy_arp_wifi},
     PortFlag{IFLA_BRPORT_ISOLATED, &BridgePort::isolated},
     PortFlag{IFLA_BRPORT_LOCKED, &BridgePort::locked},
 };

@@ -111,6 +111,8 @@ void list_port(Lister& list, const BridgePort& a, const BridgePort& b) {
     both("bcast_flood", &BridgePort::broadcast_flood);
     both("mcast_to_unicast", &BridgePort::multicast_to_unicast);
     both("neigh_suppress", &BridgePort::neighbour_suppression);
+    both("proxy_arp", &BridgePort::proxy_arp);
+    both("proxy_arp_wifi", &BridgePort::proxy_arp_wifi);
     both("isolated", &BridgePort::isolated);
     both("locked", &BridgePort::locked);
     both("blocked", &BridgePort::blocked);

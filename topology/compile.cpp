@@ -30,6 +30,7 @@ NodeIntent Compiler::run() {
     bridge();
     for (const End& end : ends_) tunnel(end);
     node_.is_hub ? hub_wireguard() : spoke_wireguard();
+    underlay();
     routed_networks();
     if (node_.exit && node_.exit->value) exit_through_hub();
     else
@@ -64,6 +65,25 @@ void Compiler::route(Route value, Span at, std::string path) {
     if (value.destination.family() == Family::Ipv6) value.metric = 1024;
     out_.desired.routes.insert(value);
     origin(AddRoute{value}, at, std::move(path));
+}
+
+// ---- underlay ---------------------------------------------------------------------------------
+
+/// A spoke's own addresses count where a tunnel starts from them. Those of a hub are where others reach
+/// it, too.
+void Compiler::underlay() {
+    UnderlayIntent& out = out_.underlay;
+    if (node_.underlay.interface) out.interface = node_.underlay.interface->value;
+    for (const End& end : ends_) {
+        if (end.link.type.value != LinkType::GretapGue) continue;
+        const auto local = node_.is_hub ? hub_underlay_address(topology_, end.link)
+                                        : spoke_underlay_address(topology_, end.spoke, end.link);
+        if (local) out.starts.insert(*local);
+    }
+    if (!node_.is_hub) return;
+    for (const auto& address : node_.underlay.addresses) {
+        if (!out.starts.contains(address.value)) out.called.insert(address.value);
+    }
 }
 
 // ---- bridge -----------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class Compiler {
     void address(const IfName& link, const Located<IpPrefix>& prefix, std::string path);
     void route(Route value, Span at, std::string path);
 
-    // compile.cpp: bridge and tunnels
+    // compile.cpp: underlay, bridge and tunnels
+    void underlay();
     void bridge();
     void borrow_port(const IfName& name, Span at, std::string path);
     void tunnel(const End& end);

@@ -33,6 +33,13 @@ struct UplinkMove {
     IfName bridge;
 };
 
+/// What the file takes for given of this node's way to the Internet. None of it is ours to make.
+struct UnderlayIntent {
+    IfName interface;              ///< empty: not stated
+    std::set<IpAddress> starts;    ///< where tunnels of GUE start: no packet leaves from a strange address
+    std::set<IpAddress> called;    ///< the hub's others, where spokes call it: a NAT in front may have them
+};
+
 /// A UDP port of GUE or a WireGuard device, with the Ethernet links on it: what the kernel carries as a whole,
 /// or overlayd does.
 struct EndpointIntent {
@@ -50,6 +57,7 @@ struct NodeIntent {
     std::set<IfName> borrowed;              ///< must exist; only the attributes in `desired` are managed
     std::vector<PinnedHost> pinned;
     std::optional<UplinkMove> uplink_move;
+    UnderlayIntent underlay;
     std::vector<EndpointIntent> endpoints;
     std::map<std::string, Origin> origins;  ///< by object_of(step) text
     /// Where the private key of each WireGuard device is, and the public key it must match.

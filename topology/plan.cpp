@@ -6,6 +6,7 @@
 
 #include "topology/derive.hpp"
 #include "topology/planner.hpp"
+#include "topology/underlay.hpp"
 
 #include <fmt/format.h>
 
@@ -72,6 +73,7 @@ Plan Planner::run() {
     offloads();
     addresses();
     routes();
+    doubt_underlay();
     count_foreign();
     std::stable_sort(plan_.steps.begin(), plan_.steps.end(),
                      [](const PlannedStep& a, const PlannedStep& b) { return a.phase < b.phase; });
@@ -227,6 +229,12 @@ void Planner::adopt_uplink_move() {
             continue;
         after.moved_routes.insert(moved(route, bridge, uplink));
     }
+}
+
+/// The uplink is not ours to mend, and may come up after us: its reader is told, nothing is refused.
+void Planner::doubt_underlay() {
+    for (UnderlayDoubt& doubt : doubts_about_underlay(intent_, found_))
+        plan_.notes.push_back(std::move(doubt.evidence));
 }
 
 void Planner::count_foreign() {

@@ -98,6 +98,7 @@ class Planner {
     void resolve_pins();
     void resolve_uplink_move();
     void adopt_uplink_move();
+    void doubt_underlay();
     void count_foreign();
     void add(Phase phase, Step step, Action action, Impact impact, std::string why = {});
     void refuse(const Step& step, std::string reason, std::string hint);

@@ -96,6 +96,8 @@ struct BridgePort {
     bool broadcast_flood = true;
     bool multicast_to_unicast = false;
     bool neighbour_suppression = false;
+    bool proxy_arp = false;
+    bool proxy_arp_wifi = false;
     bool isolated = false;
     bool locked = false;
     bool blocked = false;   ///< not forwarding, though up and without spanning tree: `state` by hand

@@ -64,6 +64,9 @@ void read(const At& at, BridgePort& out) {
     object.required("bcast_flood", out.broadcast_flood);
     object.required("mcast_to_unicast", out.multicast_to_unicast);
     object.required("neigh_suppress", out.neighbour_suppression);
+    // Absent from what was written before we looked for them.
+    object.if_there("proxy_arp", out.proxy_arp);
+    object.if_there("proxy_arp_wifi", out.proxy_arp_wifi);
     object.required("isolated", out.isolated);
     object.required("locked", out.locked);
     object.required("blocked", out.blocked);

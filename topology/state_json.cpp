@@ -79,6 +79,8 @@ Json port_json(const BridgePort& port) {
                 {"bcast_flood", port.broadcast_flood},
                 {"mcast_to_unicast", port.multicast_to_unicast},
                 {"neigh_suppress", port.neighbour_suppression},
+                {"proxy_arp", port.proxy_arp},
+                {"proxy_arp_wifi", port.proxy_arp_wifi},
                 {"isolated", port.isolated},
                 {"locked", port.locked},
                 {"blocked", port.blocked}};

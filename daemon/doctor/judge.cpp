@@ -3,6 +3,7 @@
 
 #include "daemon/doctor/doctor.hpp"
 #include "topology/derive.hpp"
+#include "topology/underlay.hpp"
 
 #include <fmt/format.h>
 
@@ -139,6 +140,14 @@ void interfaces(const HostFacts& facts, const NodeIntent& intent, Findings& out)
     }
 }
 
+/// Makes no apply fail, hence no error.
+void underlay(const HostFacts& facts, const NodeIntent& intent, Findings& out) {
+    for (const UnderlayDoubt& doubt : doubts_about_underlay(intent, facts.state)) {
+        out.push_back({doubt.is_certain ? Severity::Warning : Severity::Note, doubt.subject,
+                       doubt.evidence, doubt.fix});
+    }
+}
+
 bool held_by_us(const HostFacts& facts, const NodeIntent& intent, std::uint16_t port) {
     for (const auto& [name, device] : facts.state.wireguard) {
         if (device.listen_port == port && is_ours(facts, intent, name)) return true;
@@ -224,6 +233,7 @@ std::vector<Finding> judge(const HostFacts& facts, const NodeIntent* intent) {
             out.push_back({Severity::Note, "data path", note,
                            "none is needed; a kernel that can would do it with less work"});
         interfaces(facts, *intent, out);
+        underlay(facts, *intent, out);
         ports(facts, *intent, out);
         router_advertisements(facts, *intent, out);
     } else {

@@ -111,6 +111,24 @@ TEST_SUITE("doctor") {
         CHECK(complaints(facts, &intent) == Lines{});
     }
 
+    TEST_CASE("an uplink and addresses that are not there stop no apply; behind a NAT they may be right") {
+        NodeIntent intent = node();
+        intent.underlay = {name("eth9"), {*IpAddress::parse("203.0.113.1")},
+                           {*IpAddress::parse("2001:db8::1")}};
+        HostFacts facts = sound_for_node();
+
+        CHECK(complaints(facts, &intent) == Lines{"warning uplink eth9",
+                                                  "warning underlay address 203.0.113.1",
+                                                  "note underlay address 2001:db8::1"});
+        facts.state.links[name("eth9")] = Link{.name = name("eth9")};
+        for (const char* prefix : {"203.0.113.1/24", "2001:db8::1/64"})
+            facts.state.addresses.insert({name("eth9"), *IpPrefix::parse(prefix), true, false});
+        CHECK(complaints(facts, &intent) == Lines{});
+        intent.underlay.interface = name("eth8");
+        intent.borrowed.insert(name("eth8"));
+        CHECK(complaints(facts, &intent) == Lines{"error interface eth8"});
+    }
+
     TEST_CASE("an IPv6 default route learnt by RA is lost by forwarding unless accept_ra is 2") {
         NodeIntent intent = node();
         intent.desired.sysctls["net.ipv6.conf.all.forwarding"] = "1";

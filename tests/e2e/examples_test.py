@@ -6,6 +6,7 @@ The times printed are of an emulated machine with two processors.
 """
 
 import pathlib
+import re
 import sys
 import time
 
@@ -33,6 +34,8 @@ def bring_up(s, name):
     for node in lab.nodes:
         again = lab.apply_again(node)
         s.contains(again.out, "0 changes, 0 writes", f"second apply on {node}")
+        for doubt in ("interface .* is not there", "is not an address of this node"):
+            s.check(not re.search(doubt, again.out), f"{node} is as its file has it, yet:\n{again.out}")
     again_seconds = time.monotonic() - began
 
     lab("down")

@@ -111,6 +111,7 @@ TEST_CASE("a port's flags change together and change back") {
                            .flood = false,
                            .multicast_flood = false,
                            .broadcast_flood = false,
+                           .proxy_arp = true,
                            .isolated = true};
     for (const char* name : {"br0", "gt0"}) {
         lab.execute(ChangeLink{{.name = if_name(name), .up = false}, {.name = if_name(name), .up = true}});
@@ -133,6 +134,7 @@ TEST_CASE("a port's flags change together and change back") {
         CHECK(judged["mcast_flood"] == false);
         CHECK(judged["bcast_flood"] == false);
         CHECK(judged["isolated"] == true);
+        CHECK(ip_link("gt0")["linkinfo"]["info_slave_data"]["proxy_arp"] == true);
     });
 }
 

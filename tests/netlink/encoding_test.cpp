@@ -13,8 +13,10 @@
 #include <linux/ethtool_netlink.h>
 #include <linux/fou.h>
 #include <linux/genetlink.h>
+#include <linux/if_link.h>
 #include <linux/if_tunnel.h>
 #include <linux/ip6_tunnel.h>
+#include <linux/rtnetlink.h>
 #include <linux/wireguard.h>
 
 #include <algorithm>
@@ -172,6 +174,27 @@ TEST_CASE("what a hand has switched on at an IPv6 tunnel is read, and sent when 
 
         CHECK(attributes.u32(IFLA_GRE_FLAGS) == (0x1U | row.flag));   // and IGN_ENCAP_LIMIT
         CHECK(decode_gretap(attributes, Family::Ipv6) == tunnel);
+    }
+}
+
+TEST_CASE("a port that answers ARP for others, and gets no floods, is read, and sent back as others are") {
+    for (const auto& [type, flag] : {std::pair{IFLA_BRPORT_PROXYARP, &BridgePort::proxy_arp},
+                                     std::pair{IFLA_BRPORT_PROXYARP_WIFI, &BridgePort::proxy_arp_wifi}}) {
+        BridgePort port;
+        port.*flag = true;
+        Message request{RTM_SETLINK, 0};
+        request.fixed_header<ifinfomsg>();
+        put_bridge_port(request, port);
+        put_port_state(request, port);
+        const Attributes sent = Attributes::of(std::as_const(request).header(), sizeof(ifinfomsg));
+        CHECK(sent.u8(static_cast<std::uint16_t>(type)) == 1);
+        CHECK(decode_bridge_port(sent) == port);
+
+        Message usual{RTM_SETLINK, 0};
+        usual.fixed_header<ifinfomsg>();
+        put_bridge_port(usual, BridgePort{});
+        const Attributes off = Attributes::of(std::as_const(usual).header(), sizeof(ifinfomsg));
+        CHECK(off.u8(static_cast<std::uint16_t>(type)) == 0);
     }
 }
 

@@ -139,6 +139,8 @@ links = [
     port("mcast_flood off", "mcast_flood"),
     port("bcast_flood off", "bcast_flood"),
     port("neigh_suppress on", "neigh_suppress"),
+    link("gt-site", "type bridge_slave proxy_arp on", "proxy_arp"),
+    link("gt-site", "type bridge_slave proxy_arp_wifi on", "proxy_arp_wifi"),
     port("guard on", "guard"),
     port("root_block on", "root_block"),
     port("locked on", "locked"),

@@ -108,7 +108,7 @@ class Arbitrary {
         if (coin()) out.gretap = gretap();
         if (coin()) {
             out.port = BridgePort{coin(), coin(), coin(), coin(), coin(), coin(),
-                                  coin(), coin(), coin(), coin(), coin(), coin()};
+                                  coin(), coin(), coin(), coin(), coin(), coin(), coin(), coin()};
         }
         return out;
     }
