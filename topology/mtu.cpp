@@ -107,16 +107,29 @@ Mtu spoke_device_mtu(const Topology& topology, const Node& spoke, const LinkSpec
     return effective(link.wireguard_mtu, wireguard_fit(topology, spoke, link));
 }
 
-void add_notes(MtuBreakdown& out, const LinkSpec& link) {
+bool clamps_bridged_tcp(const Topology& topology, const Node& spoke, const LinkSpec& link) {
+    return (topology.hub.guards.mss.value && hub_end_is_bridged(topology, link)) ||
+           (spoke.guards.mss.value && spoke_end_is_bridged(spoke, link));
+}
+
+bool advertises_mtu(const Topology& topology) {
+    const auto& advertised = topology.hub.router_advertisement;
+    return advertised && advertised->mtu.mode != Setting<Mtu>::Mode::Kernel;
+}
+
+void add_notes(MtuBreakdown& out, const Topology& topology, const Node& spoke, const LinkSpec& link) {
     if (link.type.value == LinkType::Wireguard) {
         out.notes.push_back("routed: a larger packet is answered with ICMP \"packet too big\"");
         return;
     }
-    out.notes.push_back(fmt::format(
-        "bridged: a frame that carries more than {} bytes of IP is dropped without ICMP; TCP is "
-        "kept "
-        "below by the MSS clamp, IPv6 hosts learn the figure from the router advertisement",
-        out.link.bytes()));
+    out.notes.push_back(
+        fmt::format("bridged: a frame that carries more than {} bytes of IP is dropped without ICMP", out.link.bytes()));
+    out.notes.push_back(clamps_bridged_tcp(topology, spoke, link)
+                            ? "TCP is kept below by the MSS clamp"
+                            : "\"guards\": {\"mss\": false}: TCP is not kept below, and may stall");
+    out.notes.push_back(advertises_mtu(topology)
+                            ? "IPv6 hosts learn the bridge's MTU from the router advertisement"
+                            : "no router advertisement tells IPv6 hosts an MTU: set theirs, or leave UDP small");
     out.notes.push_back("an 802.1Q tag inside the tunnel costs 4 bytes more");
 }
 
@@ -154,7 +167,7 @@ MtuBreakdown MtuEngine::explain(const Node& spoke, const LinkSpec& link) const {
     const std::uint32_t bytes = out.link.bytes();
     out.mss4 = static_cast<std::uint16_t>(bytes > 40 ? bytes - 40 : 0);  // IPv4 20 + TCP 20
     out.mss6 = static_cast<std::uint16_t>(bytes > 60 ? bytes - 60 : 0);  // IPv6 40 + TCP 20
-    add_notes(out, link);
+    add_notes(out, topology_, spoke, link);
     return out;
 }
 

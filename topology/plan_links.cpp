@@ -89,7 +89,8 @@ void Planner::refuse_name(const Link& desired, const Link& found) {
         refuse(CreateLink{desired},
                fmt::format("an interface named {} exists ({}, of network {}) and is not ours",
                            desired.name.str(), text(found.kind), other),
-               fmt::format("give ours another name in the file: {}", keys_for_name(desired.kind)));
+               fmt::format("if {0} is this network's former name: overlayctl down {0}, then again; else give "
+                           "ours another name in the file: {1}", other, keys_for_name(desired.kind)));
     }
 }
 

@@ -58,7 +58,8 @@ std::string mtu_text(const Topology& topology, const MtuEngine& mtus, const Name
     out += fmt::format("  {:-<{}}\n", "", width + 8);
     out += row(total, static_cast<std::int32_t>(mtu.link.bytes())) + "\n";
     for (const MtuLine& line : after) out += row(line.label, line.bytes);
-    for (const std::string& note : mtu.notes) out += "\n  " + note + "\n";
+    out += "\n";
+    for (const std::string& note : mtu.notes) out += "  " + note + "\n";
     return out;
 }
 

@@ -196,3 +196,27 @@ TEST_CASE("a borrowed bridge and one left to the kernel get no MTU") {
 }
 
 }
+
+TEST_CASE("what keeps large packets away is told only where it is") {
+    using Notes = std::vector<std::string>;
+    const Notes clamp{"TCP is kept below by the MSS clamp"};
+    const Notes bare{R"("guards": {"mss": false}: TCP is not kept below, and may stall)"};
+    const std::string unguarded = R"(,"guards":{"mss":false})";
+    const auto site = [](const std::string& more) {
+        return R"("b":{"bridge":{"name":"lan"},"link":{"type":"gretap-gue","local":"192.0.2.9"})" + more + "}";
+    };
+    const auto of_tcp = [](const Topology& topology) { return Notes{explained(topology, "b").notes.at(1)}; };
+
+    CHECK(of_tcp(network(gue("b"))) == clamp);
+    CHECK(of_tcp(network(gue("b"), unguarded)) == bare);
+    CHECK(of_tcp(network(site(""), unguarded)) == clamp);
+    CHECK(of_tcp(network(site(unguarded), unguarded)) == bare);
+
+    const auto of_ipv6 = [](const std::string& hub_more) {
+        return explained(network(gue("b"), hub_more), "b").notes.at(2);
+    };
+    CHECK(of_ipv6("") == "no router advertisement tells IPv6 hosts an MTU: set theirs, or leave UDP small");
+    const std::string advertise = R"(,"router_advertisement":{"prefixes":["2001:db8:1::/64"])";
+    CHECK(of_ipv6(advertise + "}") == "IPv6 hosts learn the bridge's MTU from the router advertisement");
+    CHECK(of_ipv6(advertise + R"(,"mtu":"kernel"})") == of_ipv6(""));
+}

@@ -225,7 +225,9 @@ TEST_SUITE("plan") {
         REQUIRE(p.refusals.size() == 1);
         CHECK(p.refusals[0].reason ==
               "an interface named taps_bridge exists (bridge, of network company) and is not ours");
-        CHECK(p.refusals[0].hint == "give ours another name in the file: \"name\" of the bridge");
+        CHECK(p.refusals[0].hint ==
+              "if company is this network's former name: overlayctl down company, then again; else give ours another "
+              "name in the file: \"name\" of the bridge");
     }
 
     TEST_CASE("one added WireGuard spoke is one added peer and touches no other") {
