@@ -122,8 +122,8 @@ void add_notes(MtuBreakdown& out, const Topology& topology, const Node& spoke, c
         out.notes.push_back("routed: a larger packet is answered with ICMP \"packet too big\"");
         return;
     }
-    out.notes.push_back(
-        fmt::format("bridged: a frame that carries more than {} bytes of IP is dropped without ICMP", out.link.bytes()));
+    out.notes.push_back(fmt::format("bridged: a frame that carries more than {} bytes of IP is dropped without ICMP",
+                                    out.link.bytes()));
     out.notes.push_back(clamps_bridged_tcp(topology, spoke, link)
                             ? "TCP is kept below by the MSS clamp"
                             : "\"guards\": {\"mss\": false}: TCP is not kept below, and may stall");

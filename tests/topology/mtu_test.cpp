@@ -21,7 +21,7 @@ Topology network(const std::string& spokes, const std::string& hub_more = "") {
     const std::string source = fmt::format(
         R"({{"version":1,"network":"n","hub":{{"name":"hub",
              "underlay":{{"addresses":["192.0.2.1","2001:db8::1"]}},
-             "bridge":{{"name":"br"}},"gue":{{}},
+             "bridge":{{"name":"br","addresses":["2001:db8:1::1/64"]}},"gue":{{}},
              "wireguard":{{"address":"10.0.0.1/24","public_key":"{}"}}{}}},
              "spokes":{{{}}}}})",
         key_a, hub_more, spokes);
@@ -216,7 +216,8 @@ TEST_CASE("what keeps large packets away is told only where it is") {
         return explained(network(gue("b"), hub_more), "b").notes.at(2);
     };
     CHECK(of_ipv6("") == "no router advertisement tells IPv6 hosts an MTU: set theirs, or leave UDP small");
-    const std::string advertise = R"(,"router_advertisement":{"prefixes":["2001:db8:1::/64"])";
+    const std::string advertise = R"(,"forwarding":["ipv6"],
+        "router_advertisement":{"prefixes":[{"prefix":"2001:db8:1::/64"}])";
     CHECK(of_ipv6(advertise + "}") == "IPv6 hosts learn the bridge's MTU from the router advertisement");
     CHECK(of_ipv6(advertise + R"(,"mtu":"kernel"})") == of_ipv6(""));
 }
