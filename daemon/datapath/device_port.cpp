@@ -8,24 +8,24 @@ using namespace wire;
 
 namespace {
 
-constexpr std::size_t max_super_frames = 256;
-
 Inner inner_of(io::Tap::Kind kind) {
     return kind == io::Tap::Kind::Tap ? Inner::Ethernet : Inner::Ip;
 }
 
 }  // namespace
 
-DevicePort::DevicePort(const IfName& name, io::Tap tap, Inner inner, const io::Offloads& offloads)
+DevicePort::DevicePort(const IfName& name, io::Tap tap, Inner inner, const io::Offloads& offloads,
+                       std::size_t super_frames)
     : name_{name},
       tap_{std::move(tap)},
-      coalescer_{inner, offloads, max_super_frames},
+      coalescer_{inner, offloads, super_frames},
       writer_{inner, offloads} {}
 
-Result<DevicePort> DevicePort::open(const IfName& name, io::Tap::Kind kind, const io::Offloads& offloads) {
+Result<DevicePort> DevicePort::open(const IfName& name, io::Tap::Kind kind, const io::Offloads& offloads,
+                                    std::size_t super_frames) {
     auto tap = io::Tap::open(name, kind, offloads);
     if (!tap) return pass_on(tap);
-    return DevicePort{name, std::move(*tap), inner_of(kind), offloads};
+    return DevicePort{name, std::move(*tap), inner_of(kind), offloads, super_frames};
 }
 
 Result<void> DevicePort::watch(io::EventLoop& loop, io::Reader& reader) {

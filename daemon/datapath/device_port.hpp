@@ -30,9 +30,9 @@ class DevicePort {
     /// What fits into no read: a 64 KiB packet, Ethernet, tags, virtio header.
     static constexpr std::size_t max_read_bytes = 65536 + 64;
 
-    /// Errors: those of Tap::open.
-    [[nodiscard]] static Result<DevicePort> open(const IfName& name, io::Tap::Kind kind,
-                                                 const io::Offloads& offloads);
+    /// `super_frames`: room for so many until they are written. Errors: those of Tap::open.
+    [[nodiscard]] static Result<DevicePort> open(const IfName& name, io::Tap::Kind kind, const io::Offloads& offloads,
+                                                 std::size_t super_frames);
 
     [[nodiscard]] const IfName& name() const { return name_; }
     /// What became of the device's own two.
@@ -58,7 +58,8 @@ class DevicePort {
     LinkCounters counters;
 
   private:
-    DevicePort(const IfName& name, io::Tap tap, wire::Inner inner, const io::Offloads& offloads);
+    DevicePort(const IfName& name, io::Tap tap, wire::Inner inner, const io::Offloads& offloads,
+               std::size_t super_frames);
     void make_room(std::size_t frame_bytes);
 
     IfName name_;

@@ -2,6 +2,7 @@
 
 #include "daemon/io/clock.hpp"
 #include "daemon/io/self_test.hpp"
+#include "daemon/wireguard/ipsec_mb.hpp"
 
 #include <algorithm>
 
@@ -21,10 +22,11 @@ class Stop final : public io::Reader {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::make(const io::Offloads& offloads) {
+Result<std::unique_ptr<Engine>> Engine::make(const io::Offloads& offloads, const Memory& memory) {
+    if (!memory.multi_buffer_crypto) wireguard::ipsec_mb::do_without();
     auto loop = io::EventLoop::make();
     if (!loop) return pass_on(loop);
-    return std::unique_ptr<Engine>{new Engine{std::move(*loop), io::self_tested(offloads)}};
+    return std::unique_ptr<Engine>{new Engine{std::move(*loop), io::self_tested(offloads), memory}};
 }
 
 // ---- endpoints ----------------------------------------------------------------------------------

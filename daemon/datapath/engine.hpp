@@ -18,8 +18,10 @@ namespace overlay::datapath {
 
 class Engine {
   public:
-    /// Of `offloads` it does without those that fail their test. Errors: Failed.
-    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const io::Offloads& offloads);
+    /// Of `offloads` it does without those that fail their test. What `memory` says of the cryptography holds for the
+    /// whole process. Errors: Failed.
+    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const io::Offloads& offloads,
+                                                              const Memory& memory = default_memory);
 
     /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open.
     /// Errors: those of opening it; a device or port that failed leaves what was there before.
@@ -41,8 +43,8 @@ class Engine {
     [[nodiscard]] std::vector<IfName> broken() const;
 
   private:
-    Engine(io::EventLoop loop, const io::Offloads& offloads)
-        : loop_{std::move(loop)}, offloads_{offloads} {}
+    Engine(io::EventLoop loop, const io::Offloads& offloads, const Memory& memory)
+        : loop_{std::move(loop)}, offloads_{offloads}, workspace_{memory} {}
     [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_}; }
     [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
     /// What `ask` says of each endpoint, in one list.

@@ -56,7 +56,8 @@ GueEndpoint::Link* GueEndpoint::find_link(const IfName& device) const {
 }
 
 Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::open_link(const GueLinkConfig& config) {
-    auto port = DevicePort::open(config.device, io::Tap::Kind::Tap, tools_.offloads);
+    auto port = DevicePort::open(config.device, io::Tap::Kind::Tap, tools_.offloads,
+                                 tools_.workspace.memory.super_frames);
     if (!port) return pass_on(port);
     auto link = std::make_unique<Link>(*this, std::move(*port), config);
     if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);

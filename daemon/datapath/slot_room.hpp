@@ -11,11 +11,13 @@ namespace overlay::datapath {
 class SlotRoom {
   public:
     /// Allocates here and never again.
-    SlotRoom() : memory_(room_bytes) { slots_.reserve(max_slots); }
+    SlotRoom(std::size_t room_bytes, std::size_t max_slots) : memory_(room_bytes), max_slots_{max_slots} {
+        slots_.reserve(max_slots);
+    }
 
     /// Room for a packet, whose datagram will have `datagram_bytes`; empty: there is none left.
     [[nodiscard]] wire::MutableBytes add(std::size_t packet_bytes, std::size_t datagram_bytes) {
-        if (slots_.size() == max_slots || memory_.size() - used_ < datagram_bytes) return {};
+        if (slots_.size() == max_slots_ || memory_.size() - used_ < datagram_bytes) return {};
         const wire::MutableBytes datagram = wire::MutableBytes{memory_}.subspan(used_, datagram_bytes);
         used_ += datagram_bytes;
         slots_.push_back({.datagram = datagram, .plaintext_bytes = packet_bytes});
@@ -32,9 +34,8 @@ class SlotRoom {
     }
 
   private:
-    static constexpr std::size_t room_bytes = 768 * 1024;
-    static constexpr std::size_t max_slots = 1024;
     std::vector<std::byte> memory_;
+    std::size_t max_slots_;
     std::size_t used_ = 0;
     std::vector<wireguard::Slot> slots_;
 };

@@ -162,7 +162,7 @@ WireguardEndpoint::Link* WireguardEndpoint::find_link(const IfName& device) cons
 Result<std::unique_ptr<WireguardEndpoint::Link>> WireguardEndpoint::open_link(
     const IfName& device, const GretapLinkConfig* config) {
     const auto kind = config == nullptr ? io::Tap::Kind::Tun : io::Tap::Kind::Tap;
-    auto port = DevicePort::open(device, kind, tools_.offloads);
+    auto port = DevicePort::open(device, kind, tools_.offloads, tools_.workspace.memory.super_frames);
     if (!port) return pass_on(port);
     auto link = std::make_unique<Link>(*this, std::move(*port), config);
     if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);

@@ -2,6 +2,7 @@
 // What all endpoints of one loop share: the memory that a turn works in, and how devices are opened.
 
 #include "daemon/datapath/device_port.hpp"
+#include "daemon/datapath/memory.hpp"
 #include "daemon/datapath/slot_room.hpp"
 #include "daemon/datapath/trains.hpp"
 
@@ -10,12 +11,20 @@ namespace overlay::datapath {
 /// A turn is what happens between two looks at what else there is to do. It is bounded, so that a busy
 /// direction does not starve the other.
 inline constexpr std::size_t turn_frames = 64;
-inline constexpr std::size_t turn_bytes = 256 * 1024;
 
 struct Workspace {
-    std::vector<std::byte> frames = std::vector<std::byte>(turn_bytes);   ///< as they were read
-    SlotRoom slots;                                                       ///< where they are sealed
-    Trains trains{4096, 2048 * 160};
+    explicit Workspace(const Memory& size)
+        : memory{size},
+          frames(size.turn_bytes),
+          slots{size.slot_bytes, size.slots},
+          trains{size.slices, size.slices / 2 * max_header_bytes},
+          received{size.receive_buffers} {}
+
+    static constexpr std::size_t max_header_bytes = 160;   ///< of a datagram, from GUE to TCP with its options
+    Memory memory;
+    std::vector<std::byte> frames;   ///< as they were read
+    SlotRoom slots;                  ///< where they are sealed
+    Trains trains;
     io::ReceiveRoom received;
 };
 

@@ -326,15 +326,18 @@ std::size_t UdpSocket::send_one_by_one(const Train& train) {
 
 // ---- receiving ----------------------------------------------------------------------------------
 
-ReceiveRoom::ReceiveRoom()
+ReceiveRoom::ReceiveRoom(std::size_t buffers)
     : memory_(buffers * buffer_bytes),
       received_(buffers),
       messages_(buffers),
-      controls_(buffers * control_bytes) {}
+      controls_(buffers * control_bytes) {
+    OVERLAY_ASSERT(buffers <= max_buffers);
+}
 
 std::span<const Received> UdpSocket::receive(ReceiveRoom& room) {
-    std::array<iovec, ReceiveRoom::buffers> slices;
-    for (std::size_t i = 0; i < slices.size(); ++i) {
+    std::array<iovec, ReceiveRoom::max_buffers> slices;
+    const std::size_t buffers = room.messages_.size();
+    for (std::size_t i = 0; i < buffers; ++i) {
         slices[i] = {room.memory_.data() + i * ReceiveRoom::buffer_bytes, ReceiveRoom::buffer_bytes};
         msghdr& header = room.messages_[i].msg_hdr;
         header = {};
@@ -346,7 +349,7 @@ std::span<const Received> UdpSocket::receive(ReceiveRoom& room) {
         header.msg_controllen = ReceiveRoom::control_bytes;
     }
     const int count =
-        ::recvmmsg(fd(), room.messages_.data(), slices.size(), MSG_DONTWAIT, nullptr);
+        ::recvmmsg(fd(), room.messages_.data(), static_cast<unsigned>(buffers), MSG_DONTWAIT, nullptr);
     if (count <= 0) return {};
     for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
         Received& out = room.received_[i];

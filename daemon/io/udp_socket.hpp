@@ -59,11 +59,12 @@ struct Received {
 /// done with before the next is asked.
 class ReceiveRoom {
   public:
-    ReceiveRoom();
+    /// For so many trains, or single datagrams, in one call; at most max_buffers.
+    explicit ReceiveRoom(std::size_t buffers);
+    static constexpr std::size_t max_buffers = 16;
 
   private:
     friend class UdpSocket;
-    static constexpr std::size_t buffers = 16;
     static constexpr std::size_t buffer_bytes = 65536;
     static constexpr std::size_t control_bytes = 128;
     std::vector<std::byte> memory_;

@@ -2,6 +2,7 @@
 // can as well be a service that is there all the time.
 
 #include "daemon/io/clock.hpp"
+#include "daemon/io/own_pages.hpp"
 #include "daemon/overlayd/control_server.hpp"
 #include "daemon/overlayd/options.hpp"
 
@@ -109,19 +110,23 @@ Result<void> run(Options& options) {
     if (!lock) return pass_on(lock);
     auto end = end_by_signal();
     if (!end) return pass_on(end);
-    auto engine = datapath::Engine::make(options.offloads);
+    auto engine = datapath::Engine::make(options.offloads, options.memory);
     if (!engine) return pass_on(engine);
     for (const std::string& each : io::news(options.offloads, (*engine)->offloads()))
         std::cerr << "overlayd: " << each << "\n";
     Ticks ticks;
     Service service{**engine, options.service, [] { ask_to_end(0); }, [&] { ticks.soon(); }};
-    const auto server =
-        ControlServer::listen(options.service.run_directory, (*engine)->loop(),
-                              [&](const control::Request& request) { return service.serve(request); });
+    bool is_start = true;   // or was asked for something, which may have been another one
+    const auto server = ControlServer::listen(options.service.run_directory, (*engine)->loop(),
+                                              [&](const control::Request& request) {
+                                                  is_start = true;
+                                                  return service.serve(request);
+                                              });
     if (!server) return pass_on(server);
     const auto tick = [&] {
         service.on_time();
         (*server)->on_time();
+        if (std::exchange(is_start, false) && !options.memory.keeps_start_pages) io::let_go_of_file_pages();
     };
     if (const auto started = ticks.start((*engine)->loop(), tick); !started) return started;
     if (const auto resumed = service.resume(); !resumed) return resumed;
@@ -170,6 +175,7 @@ int supervise(Options& options) {
         }
         if (options.ready_fd >= 0) ::close(std::exchange(options.ready_fd, -1));
         (void)std::signal(SIGTERM, end_worker);
+        if (!options.memory.keeps_start_pages) io::let_go_of_file_pages();
         int status = 0;
         while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {}
         worker = -1;

@@ -35,7 +35,9 @@ po::options_description settings(Options& out) {
         "uapi-dir", directory(out.service.uapi_directory, out.service.uapi_directory),
         "where `wg` looks for devices")(
         "offload", po::value<std::string>()->default_value("auto")->value_name("WORDS"),
-        "auto, none, or some of device (device-tso, device-gro) and socket (udp-gso, udp-gro), with commas between");
+        "auto, none, or some of device (device-tso, device-gro) and socket (udp-gso, udp-gro), with commas between")(
+        "memory", po::value<std::string>()->default_value("default")->value_name("WORD"),
+        "default, or small: for a router, less than 8 MiB at some cost of speed");
     return settings;
 }
 
@@ -51,6 +53,16 @@ po::options_description of_the_command_line(Options& out) {
     return options;
 }
 
+/// Of the options whose values are words of our own. Errors: Invalid, naming the word.
+Result<void> check_words(const std::string& option, const std::string& value) {
+    if (option == "offload") {
+        if (const auto parsed = io::Offloads::parse(value); !parsed) return pass_on(parsed);
+    } else if (option == "memory") {
+        if (const auto parsed = datapath::Memory::parse(value); !parsed) return pass_on(parsed);
+    }
+    return {};
+}
+
 /// Line by line, so that a mistake has a number.
 Result<po::parsed_options> parse_file(const std::string& path, const std::string& content,
                                       const po::options_description& allowed) {
@@ -63,9 +75,8 @@ Result<po::parsed_options> parse_file(const std::string& path, const std::string
         try {
             std::istringstream one{line};
             for (po::option& option : po::parse_config_file(one, allowed).options) {
-                const auto offloads = option.string_key == "offload" ? io::Offloads::parse(option.value.at(0))
-                                                                     : Result<io::Offloads>{};
-                if (!offloads) return wrong(where, offloads.error().reason);
+                const auto checked = check_words(option.string_key, option.value.at(0));
+                if (!checked) return wrong(where, checked.error().reason);
                 out.options.push_back(std::move(option));
             }
         } catch (const po::error& error) {
@@ -112,14 +123,17 @@ Result<void> read_options(const std::vector<std::string>& words, Options& out) {
             return {};
         }
         if (values.count("ready-fd") != 0) out.ready_fd = values["ready-fd"].as<int>();
-        const auto stated = io::Offloads::parse(values["offload"].as<std::string>());
-        if (!stated) return wrong("--offload", stated.error().reason);
+        for (const char* const option : {"offload", "memory"}) {
+            const auto checked = check_words(option, values[option].as<std::string>());
+            if (!checked) return wrong(std::string{"--"} + option, checked.error().reason);
+        }
         if (const auto added = add_file(values, of_both); !added) return added;
         po::notify(values);
     } catch (const po::error& error) {
         return wrong("read the command line", error.what());
     }
     out.offloads = io::Offloads::parse(values["offload"].as<std::string>()).value();
+    out.memory = datapath::Memory::parse(values["memory"].as<std::string>()).value();
     return {};
 }
 

@@ -15,6 +15,7 @@ namespace overlay::overlayd {
 struct Options {
     ServiceOptions service;
     io::Offloads offloads;
+    datapath::Memory memory = datapath::default_memory;
     int ready_fd = -1;
     bool supervise = false;
     bool version = false;   ///< is all that is asked for

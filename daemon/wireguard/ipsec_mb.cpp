@@ -10,6 +10,12 @@
 
 namespace overlay::wireguard::ipsec_mb {
 
+namespace {
+bool is_wanted = true;
+}
+
+void do_without() { is_wanted = false; }
+
 #ifdef OVERLAY_HAS_IPSEC_MB
 
 namespace {
@@ -36,7 +42,7 @@ IMB_MGR* manager() {
 
 }  // namespace
 
-bool is_available() { return manager() != nullptr; }
+bool is_available() { return is_wanted && manager() != nullptr; }
 
 void run(Direction direction, const Secret32& key, const Packet& packet) {
     IMB_MGR* const jobs = manager();

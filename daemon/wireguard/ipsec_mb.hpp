@@ -9,6 +9,8 @@ namespace overlay::wireguard::ipsec_mb {
 
 /// Whether it was built in, and this processor has the instructions that make it worth while.
 [[nodiscard]] bool is_available();
+/// From now on it is not available, in the whole process: it fills some four megabytes.
+void do_without();
 
 enum class Direction : std::uint8_t { Seal, Open };
 struct Packet {

@@ -48,18 +48,22 @@ std::string complaint(const std::vector<std::string>& words) {
 TEST_SUITE("overlayd's options") {
 
     TEST_CASE("a file sets what the command line does not") {
-        const File file{"# what this router does without\n\noffload = udp-gro,device-tso\nrun-dir=/run/other\n"};
+        const File file{"# what this router does without\n\noffload = udp-gro,device-tso\nrun-dir=/run/other\n"
+                        "memory = small\n"};
         const auto read = read_options({"--config", file.path(), "--state-dir", "/var/other"});
         REQUIRE(read);
         CHECK(read->offloads == *io::Offloads::parse("device-tso,udp-gro"));
+        CHECK(read->memory.turn_bytes == datapath::small_memory.turn_bytes);
         CHECK(read->service.run_directory == "/run/other");
         CHECK(read->service.state_directory == "/var/other");
         CHECK(read->service.uapi_directory == "/var/run/wireguard");
         CHECK_FALSE(read->supervise);
 
-        const auto stated = read_options({"--config", file.path(), "--offload", "none", "--run-dir=/run/mine"});
+        const auto stated = read_options({"--config", file.path(), "--offload", "none", "--run-dir=/run/mine",
+                                          "--memory", "default"});
         REQUIRE(stated);
         CHECK(stated->offloads == io::Offloads::none());
+        CHECK(stated->memory.turn_bytes == datapath::default_memory.turn_bytes);
         CHECK(stated->service.run_directory == "/run/mine");
     }
 
@@ -72,6 +76,7 @@ TEST_SUITE("overlayd's options") {
             CHECK(complained.find(file.path()) != std::string::npos);
         };
         told("\noffload = fast\n", "line 2: \"fast\" is neither");
+        told("memory = little\n", "line 1: \"little\" is neither default nor small");
         told("ofload = none\n", "line 1: unrecognised option 'ofload'");
         told("# a\n# b\nnone\n", "line 3: ");
         told("[overlayd]\noffload = none\n", "line 1: there are no sections");
@@ -81,6 +86,7 @@ TEST_SUITE("overlayd's options") {
 
     TEST_CASE("a mistake on the command line is told with its option") {
         CHECK(complaint({"--offload", "fast"}).find("--offload: \"fast\" is neither") != std::string::npos);
+        CHECK(complaint({"--memory", "1M"}).find("--memory: \"1M\" is neither") != std::string::npos);
         CHECK(complaint({"--ofload", "none"}).find("'--ofload'") != std::string::npos);
         CHECK(complaint({"--config", "/nonexistent/file"}).find("/nonexistent/file") != std::string::npos);
     }

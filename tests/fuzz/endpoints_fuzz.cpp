@@ -164,7 +164,7 @@ class World {
 
     io::EventLoop loop_ = io::EventLoop::make().value();
     io::Offloads offloads_;
-    Workspace workspace_;
+    Workspace workspace_{small_memory};
     EndpointTools tools_{loop_, workspace_, offloads_};
     std::uint16_t gue_port_ = free_port();
     std::unique_ptr<GueEndpoint> gue_ = open_gue(gue_port_, tools_);

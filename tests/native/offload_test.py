@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """overlayd's offloads: links of both kinds carry TCP whole with any of them off and with all; a kernel that breaks one
-is found out at start; what the file says holds for the overlayd that apply starts.
+is found out at start; what the file says holds for the overlayd that apply starts, its small memory, too.
 
 Two spokes at a hub, one by gretap over GUE and one by gretap in WireGuard, joined by the hub's bridge. The run
 directories are longer than a unix socket's address.
@@ -97,6 +97,13 @@ class Network:
                 if "device_full" in link]
 
 
+def resident_mib(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"{pid} has no memory")
+
+
 def words_but(*off):
     return ",".join(name for name in names if name not in off) or "none"
 
@@ -165,6 +172,17 @@ def _(s):
         s.equal(offloads, {name: "on" for name in names}, f"offloads of {link}")
     s.check(" is off" not in network.log("gue"), network.log("gue"))
     network.tcp(2)
+
+
+@story("with memory = small the worker that carries stays below 8 MiB, and so does its supervisor")
+def _(s):
+    network = Network(s)
+    network.restart("memory = small\n")
+    network.tcp(20)
+    resident = {name: [round(resident_mib(pid), 1) for pid in network.pids(name)] for name in inner}
+    s.equal({name: len(each) for name, each in resident.items()}, dict.fromkeys(inner, 2), "processes of overlayd")
+    s.check(all(mib <= 8 for each in resident.values() for mib in each), f"MiB: {resident}")
+    s.note(f"MiB: {resident}")
 
 
 main()

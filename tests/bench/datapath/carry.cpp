@@ -11,6 +11,7 @@
 //         {"device": "gt", "local": "10.7.0.1", "remote": "10.7.0.2", "key": 77}]}]}
 
 #include "daemon/datapath/engine.hpp"
+#include "daemon/io/own_pages.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -162,11 +163,14 @@ int run(const std::string& path) {
     const auto offloads = io::Offloads::parse(json.value("offload", "auto"));
     if (!offloads) return complain(offloads.error());
     const io::UniqueFd stop = signals({SIGTERM, SIGINT}), hangups = signals({SIGHUP});
-    const auto made = datapath::Engine::make(*offloads);
+    const auto memory = datapath::Memory::parse(json.value("memory", "default"));
+    if (!memory) return complain(memory.error());
+    const auto made = datapath::Engine::make(*offloads, *memory);
     if (!made) return complain(made.error());
     datapath::Engine& engine = **made;
     Config config{engine, path, hangups.get()};
     if (const auto applied = config.apply(); !applied) return complain(applied.error());
+    if (!memory->keeps_start_pages) io::let_go_of_file_pages();
     const auto watch = engine.loop().watch(hangups.get(), config);
     if (!watch) return complain(watch.error());
     const auto ran = engine.run(stop.get());

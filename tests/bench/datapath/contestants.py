@@ -118,8 +118,8 @@ def key_pairs(world):
     return private
 
 
-def ours(mode, mtu, config_of, offload="auto"):
-    """config_of(world): for each side the endpoint that it has there."""
+def ours(mode, mtu, config_of, options):
+    """config_of(world): for each side the endpoint that it has there. `options`: as overlayd has them."""
     @contextlib.contextmanager
     def contestant(world):
         processes = []
@@ -129,20 +129,20 @@ def ours(mode, mtu, config_of, offload="auto"):
                 world.ip(side, f"link set tun mtu {mtu}")
                 world.address(side)
                 config = world.folder / f"{side}.json"
-                config.write_text(json.dumps({"offload": offload, "endpoints": [endpoint]}))
+                config.write_text(json.dumps({**options, "endpoints": [endpoint]}))
                 processes.append(world.start(side, binaries / "carry", config))
             yield told
     return contestant
 
 
-def gretap_gue(offload="auto"):
+def gretap_gue(**options):
     def endpoints(_world):
         return [{"local": outer[side], "port": 5555, "links": [
             {"device": "tun", "remote": outer[1 - side], "remote_port": 5555, "key": 77}]} for side in (0, 1)]
-    return ours("tap", 1446, endpoints, offload)
+    return ours("tap", 1446, endpoints, options)
 
 
-def wireguard(mode, mtu, offload="auto"):
+def wireguard(mode, mtu, **options):
     """Packets (tun), or Ethernet in GRE (tap)."""
     def endpoints(world):
         keys = key_pairs(world)
@@ -152,7 +152,7 @@ def wireguard(mode, mtu, offload="auto"):
                  **({"tun": "tun"} if mode == "tun" else {"links": [
                      {"device": "tun", "local": tunnel[side], "remote": tunnel[1 - side], "key": 77}]})}
                 for side in (0, 1)]
-    return ours(mode, mtu, endpoints, offload)
+    return ours(mode, mtu, endpoints, options)
 
 
 # ---- other people's, in user space ------------------------------------------------------------------
@@ -247,9 +247,12 @@ contestants = {
     "openvpn": openvpn,
 }
 offloads = ("device-tso", "device-gro", "udp-gso", "udp-gro")   # as `overlayd --offload` names them
-without = {"gretap-gue, no offload": gretap_gue("none"),
-           **{f"gretap-gue, no {off}": gretap_gue(",".join(each for each in offloads if each != off))
-              for off in offloads}}
+variants = {"gretap-gue, no offload": gretap_gue(offload="none"),
+            **{f"gretap-gue, no {off}": gretap_gue(offload=",".join(each for each in offloads if each != off))
+               for off in offloads},
+            "gretap-gue, small": gretap_gue(memory="small"),
+            "gretap-wireguard, small": wireguard("tap", 1398, memory="small"),
+            "wireguard, small": wireguard("tun", 1440, memory="small")}
 programs = {"wireguard-go": "wireguard-go", "fastd": "fastd", "openvpn": "openvpn", "wireguard": "wg"}
 
 
@@ -257,4 +260,4 @@ def available():
     """Those whose programs are installed."""
     def is_there(name):
         return all(shutil.which(program) for prefix, program in programs.items() if name.startswith(prefix))
-    return {name: made for name, made in (contestants | without).items() if is_there(name)}
+    return {name: made for name, made in (contestants | variants).items() if is_there(name)}

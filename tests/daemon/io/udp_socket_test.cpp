@@ -52,7 +52,7 @@ struct Got {
 
 /// Everything that comes until so many datagrams are there.
 Got receive(io::UdpSocket& socket, std::size_t wanted) {
-    io::ReceiveRoom room;
+    io::ReceiveRoom room{io::ReceiveRoom::max_buffers};
     Got out;
     while (out.datagrams.size() < wanted) {
         pollfd wait{socket.fd(), POLLIN, 0};

@@ -1,0 +1,45 @@
+#pragma once
+// How much memory a loop works in. Less of it means shorter batches and more system calls, never another frame.
+
+#include "topology/result.hpp"
+
+#include <cstddef>
+#include <string_view>
+
+namespace overlay::datapath {
+
+struct Memory {
+    std::size_t turn_bytes;        ///< of frames read from a device in one turn; two super-frames at least
+    std::size_t receive_buffers;   ///< trains of datagrams received in one turn, 64 KiB each
+    std::size_t slot_bytes;        ///< of packets that wait to be sealed
+    std::size_t slots;             ///< how many those may be
+    std::size_t slices;            ///< of what is sent in one turn
+    std::size_t super_frames;      ///< of each device, until they are written
+    bool multi_buffer_crypto;      ///< libipsec-mb: fast, and some four megabytes of code and tables
+    bool keeps_start_pages;        ///< of code that only the start needed; else io::let_go_of_file_pages()
+
+    /// "default" or "small". Errors: Invalid, naming the word.
+    [[nodiscard]] static Result<Memory> parse(std::string_view word);
+};
+
+/// For hubs: what carried most.
+inline constexpr Memory default_memory{.turn_bytes = 256 * 1024,
+                                       .receive_buffers = 16,
+                                       .slot_bytes = 768 * 1024,
+                                       .slots = 1024,
+                                       .slices = 4096,
+                                       .super_frames = 256,
+                                       .multi_buffer_crypto = true,
+                                       .keeps_start_pages = true};
+
+/// For routers: overlayd as a whole stays below 8 MiB resident (docs/benchmarks.md).
+inline constexpr Memory small_memory{.turn_bytes = 132 * 1024,
+                                     .receive_buffers = 3,
+                                     .slot_bytes = 132 * 1024,
+                                     .slots = 256,
+                                     .slices = 1024,
+                                     .super_frames = 64,
+                                     .multi_buffer_crypto = false,
+                                     .keeps_start_pages = false};
+
+}  // namespace overlay::datapath
