@@ -68,8 +68,12 @@ class Service::WgSocket final : public io::Reader {
 void Service::serve_wg(const IfName& device) {
     if (wg_sockets_.contains(device)) return;
     auto socket = WgSocket::open(*this, device);
-    if (!socket) return say(text(socket.error()));
-    wg_sockets_.emplace(device, std::move(*socket));
+    if (socket) {
+        wg_sockets_.emplace(device, std::move(*socket));
+        if (without_wg_.erase(device) != 0) say("wg reaches " + device.str() + " again");
+    } else if (without_wg_.insert(device).second) {
+        say(text(socket.error()));
+    }
 }
 
 Result<std::string> Service::uapi(const std::string& name, std::string_view request) {
@@ -126,6 +130,7 @@ Result<std::string> Service::change(const control::Request& request) {
 
 Result<void> Service::remove(const IfName& name) {
     wg_sockets_.erase(name);
+    without_wg_.erase(name);
     const bool was_awaited = awaited_.devices.erase(name) + awaited_.links.erase(name) > 0;
     std::erase_if(awaited_.links, [&](const auto& link) { return link.second.device == name; });
     auto removed = carried_.remove(name);
@@ -226,6 +231,7 @@ void Service::on_time() {
     if (has_moved) keep();
     carried_.follow_mtus();
     tell_of_offloads();
+    for (const auto& [name, none] : carried_.state().wireguard) serve_wg(name);
     for (const auto& [name, socket] : wg_sockets_) socket->on_time();
 }
 

@@ -8,6 +8,8 @@
 #include "daemon/overlayd/carried.hpp"
 
 #include <functional>
+#include <map>
+#include <set>
 
 namespace overlay::overlayd {
 
@@ -59,6 +61,7 @@ class Service {
     bool is_unkept_ = false;   ///< the file could not be written
     class WgSocket;
     std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;
+    std::set<IfName> without_wg_;   ///< devices of which it has been said that `wg` does not reach them
     std::map<IfName, io::Offloads> told_;   ///< what has been said of each link's
 };
 
