@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Takes each guard of the data path away, one at a time, and demands that the unit tests notice.
+"""Takes each guard of the data path away, one at a time, and demands that a test notices: a unit test, or a story of
+native/strangers_test.py, which needs root.
 
     guards.py [PART-OF-A-NAME]
 
@@ -36,7 +37,7 @@ def call(*words, seconds):
 
 # Without warnings: what a guard was the only one to use is unused without it.
 def compile_tests():
-    done = call("cmake", "--build", build, "--target", "guarded_units", seconds=1200)
+    done = call("cmake", "--build", build, "--target", "guarded_units", "guarded_carry", seconds=1200)
     if done.returncode != 0:
         raise Failure("does not compile\n" + done.stdout[-3000:])
 
@@ -50,6 +51,16 @@ def failing_test():
         if "TEST CASE:" in line:
             return line.split("TEST CASE:", 1)[1].strip()
     return f"ends with {done.returncode}: {(done.stderr.splitlines() or [''])[-1]}"
+
+
+def failing_story():
+    """The first of strangers_test.py, in the same way."""
+    os.environ["OVERLAY_BUILD"] = str(build / "guarded")
+    done = call(sys.executable, root / "tests/native/strangers_test.py", seconds=300)
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL ")]
+    if done.returncode != 0 and not failed:
+        raise Failure(f"no story of strangers_test.py failed, yet it ends with {done.returncode}: {done.stderr[-1000:]}")
+    return failed[0].removeprefix("FAIL ") if failed else None
 
 
 def put(path, text):
@@ -84,7 +95,7 @@ def copy_tree():
 def _(_):
     copy_tree()
     compile_tests()
-    if failed := failing_test():
+    if failed := failing_test() or failing_story():
         raise Failure(failed)
 
 
@@ -99,7 +110,7 @@ for guard in guards:
         s.at_end(lambda: put(path, whole))
         put(path, whole.replace(guard.text, guard.without))
         compile_tests()
-        found = failing_test()
+        found = failing_story() if guard.notices_story else failing_test()
         if not found:
             raise Failure("no test notices that it is gone")
         s.note(found)

@@ -9,6 +9,7 @@ class Guard:
     file: str
     text: str
     without: str = ""
+    notices_story: bool = False   # strangers_test.py, since it is about sockets and devices
 
 
 core, path, wire = "daemon/wireguard/", "daemon/datapath/", "daemon/wire/"
@@ -216,6 +217,29 @@ guards = [
           "        if (std::ranges::equal("),
     Guard("old pieces are forgotten", path + "reassembly.cpp", "now >= place.since + max_age",
           "now >= place.since + 1000 * max_age"),
+
+    # ---- endpoints ----
+    Guard("the key of the GUE link that was the last", path + "gue_endpoint.cpp",
+          "return link.config.key == key && link.config.remote", "return link.config.remote", True),
+    Guard("the remote address of the GUE link that was the last", path + "gue_endpoint.cpp",
+          " && link.config.remote == from.remote &&", " &&", True),
+    Guard("the key of any GUE link", path + "gue_endpoint.cpp", "by_address_.find({local, from.remote, key});",
+          "std::ranges::find_if(by_address_, [&](const auto& e) { return e.second->config.remote == from.remote; });",
+          True),
+    Guard("the remote address of any GUE link", path + "gue_endpoint.cpp",
+          "by_address_.find({local, from.remote, key});",
+          "std::ranges::find_if(by_address_, [&](const auto& e) { return e.second->config.key == key; });", True),
+    Guard("GRE in WireGuard between a link's ends", path + "wireguard_receive.cpp",
+          "    if (!is_between_ends(addresses)) return false;\n", "", True),
+    Guard("the checksum of the IP header that carries GRE", path + "wireguard_receive.cpp",
+          "    if (!is_header_intact(packet, header)) {", "    if (false) {", True),
+    Guard("the key of the link in WireGuard that was the last", path + "wireguard_receive.cpp",
+          " && last_->config.address.key == key)", ")", True),
+    Guard("the addresses of the link in WireGuard that was the last", path + "wireguard_receive.cpp",
+          "if (last_ != nullptr && last_->has_addresses(addresses) && last_->config",
+          "if (last_ != nullptr && last_->config", True),
+    Guard("the key of any link in WireGuard", path + "wireguard_receive.cpp", "by_address_.find(address);",
+          "std::ranges::find_if(by_address_, [&](const auto& e) { return e.first.remote == address.remote; });", True),
 
     # ---- in headers, which cost a compilation of almost everything ----
     Guard("reserved bytes and lengths of a message", core + "messages.hpp",
