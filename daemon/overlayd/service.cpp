@@ -64,16 +64,19 @@ class Service::WgSocket final : public io::Reader {
 };
 
 /// Not to be reachable for `wg` is no reason not to carry: in another network namespace, but the same file
-/// system, somebody else can have a device of this name.
+/// system, somebody else can have a device of this name, and keeps it. What else was in the way may go.
 void Service::serve_wg(const IfName& device) {
     if (wg_sockets_.contains(device)) return;
     auto socket = WgSocket::open(*this, device);
+    const bool was_awaited = without_wg_.erase(device) != 0;
     if (socket) {
         wg_sockets_.emplace(device, std::move(*socket));
-        if (without_wg_.erase(device) != 0) say("wg reaches " + device.str() + " again");
-    } else if (without_wg_.insert(device).second) {
-        say(text(socket.error()));
+        if (was_awaited) say("wg reaches " + device.str() + " now");
+        return;
     }
+    const bool is_taken = socket.error().kind == Error::Kind::Conflict;
+    if (!is_taken) without_wg_.insert(device);
+    if (is_taken || !was_awaited) say(text(socket.error()));
 }
 
 Result<std::string> Service::uapi(const std::string& name, std::string_view request) {
@@ -231,7 +234,7 @@ void Service::on_time() {
     if (has_moved) keep();
     carried_.follow_mtus();
     tell_of_offloads();
-    for (const auto& [name, none] : carried_.state().wireguard) serve_wg(name);
+    for (const IfName& name : std::set{without_wg_}) serve_wg(name);
     for (const auto& [name, socket] : wg_sockets_) socket->on_time();
 }
 

@@ -61,7 +61,7 @@ class Service {
     bool is_unkept_ = false;   ///< the file could not be written
     class WgSocket;
     std::map<IfName, std::unique_ptr<WgSocket>> wg_sockets_;
-    std::set<IfName> without_wg_;   ///< devices of which it has been said that `wg` does not reach them
+    std::set<IfName> without_wg_;   ///< `wg` does not reach them; tried again, and said already
     std::map<IfName, io::Offloads> told_;   ///< what has been said of each link's
 };
 

@@ -185,4 +185,17 @@ def _(s):
     s.note(f"MiB: {resident}")
 
 
+@story("where wg's folder cannot be had, links are carried all the same, and wg reaches them when it can")
+def _(s):
+    network = Network(s)
+    folder = s.file("wireguard", "in the way")
+    network.restart(f"uapi-dir = {folder}\n")
+    network.tcp(2)
+    s.contains(network.log("hub"), f"overlayd: open {folder}: ", "the log")
+    folder.unlink()
+    wait_until((folder / "wg-offloads.sock").exists, "wg's socket")
+    wait_until(lambda: "overlayd: wg reaches wg-offloads now" in network.log("hub"), "the log tells of it")
+    s.equal(network.log("hub").count(f"open {folder}"), 1, "how often the log told of it")
+
+
 main()

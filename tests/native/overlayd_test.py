@@ -4,7 +4,6 @@ something dies or is taken away by hand: a worker, all of overlayd, a device, a 
 """
 
 import pathlib
-import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -105,26 +104,6 @@ def _(s):
     network.ctl("linode", "apply")
     if stranger in network.at("linode", "wg", "show", device).out:
         raise Failure("the stranger is still there")
-
-
-@story("where somebody else sits at wg's socket the device is carried all the same, and wg reaches it when they are gone")
-def _(s):
-    network = Network(s)
-    device = "wg_vpns"
-    network.kill(*network.workers("linode"))
-    wait_until(lambda: not network.workers("linode"), "overlayd of linode is gone")
-    path = pathlib.Path(f"/var/run/wireguard/{device}.sock")
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(path))
-        other.listen()
-        network.ctl("linode", "apply")
-        network.check_answers()
-        log = network.lab.state / network.lab.network / "linode" / "run" / "overlayd.log"
-        wait_until(lambda: str(path) in log.read_text(), f"{log} tells of {path}")
-    wait_until(lambda: network.at("linode", "wg", "show", device, code=None).code == 0, "wg reaches the device", deadline=10)
-    s.contains(log.read_text(), f"wg reaches {device} again", "the log")
-    s.equal(log.read_text().count(str(path)), 1, "how often the log tells of it")
 
 
 @story("somebody else's socket at WireGuard's port, in by SO_REUSEPORT, takes nothing, also when the mark changes")
