@@ -59,7 +59,7 @@ PYTHON
 left_behind() {   # what a lab could leave: namespaces, links, processes, files
   ip netns list
   ip -brief link
-  pgrep -r D,R,S -a 'radvd|overlayd' || true
+  pgrep -r D,R,S -af '(radvd|overlayd) .*/run/overlay/lab/' || true
   ls -A /run/overlay/lab 2>/dev/null || true
 }
 

@@ -4,6 +4,7 @@
 #include "topology/result.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace overlay::datapath {
@@ -15,7 +16,7 @@ using namespace wire;
 constexpr std::uint8_t tcp_psh = 0x08, tcp_ack = 0x10;
 /// Bits of the flags byte that may differ within a super-frame, or that TSO sets right again.
 constexpr std::uint8_t tcp_mergeable = tcp_psh | tcp_ack | 0x40;   // ECE stays the same in each
-constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16, udp_checksum_at = 6;
+constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16, udp_length_at = 4, udp_checksum_at = 6;
 constexpr std::size_t ipv4_plain_bytes = 20;
 constexpr std::size_t max_ip_bytes = 65535;
 
@@ -47,18 +48,28 @@ bool is_equal(Bytes a, Bytes b, std::size_t from, std::size_t to) {
     return std::memcmp(a.data() + from, b.data() + from, to - from) == 0;
 }
 
+/// What carries packets of others in UDP: merged, it would be cut by stacks that were found to do it wrong
+/// (https://github.com/tailscale/tailscale/issues/11026). L2TP, GTP-U, Teredo, IPsec, VXLAN, GUE, Geneve, WireGuard.
+constexpr std::array<std::uint16_t, 11> tunnel_ports{1701, 2152, 3544, 4500, 4789, 4790, 5555, 6080, 6081, 8472, 51820};
+
+bool is_of_tunnel(Bytes frame, const FrameHeaders& h) {
+    const auto is_one = [&](std::size_t at) { return std::ranges::count(tunnel_ports, load16(frame, at)) != 0; };
+    return is_one(h.transport_at) || is_one(h.transport_at + std::size_t{2});
+}
+
 bool is_same_flow(Bytes a, Bytes b, const FrameHeaders& h) {
     const Bytes one = addresses_of(a, h), other = addresses_of(b, h);
     return std::memcmp(a.data() + h.transport_at, b.data() + h.transport_at, 4) == 0 &&
            std::memcmp(one.data(), other.data(), one.size()) == 0;
 }
 
-/// TCP with payload, of which nothing would be lost by merging.
+/// It has payload, and nothing would be lost by merging.
 bool is_mergeable(Bytes frame, const FrameHeaders& h) {
-    if (h.protocol != protocol_tcp || h.end_at == h.payload_at) return false;
+    if (h.end_at == h.payload_at) return false;
+    if (!h.is_ipv6 && std::size_t{h.transport_at} - h.network_at != ipv4_plain_bytes) return false;
+    if (h.protocol == protocol_udp) return load16(frame, checksum_at(h)) != 0 && !is_of_tunnel(frame, h);
     const std::uint8_t flags = load8(frame, h.transport_at + tcp_flags_at);
-    if ((flags & ~tcp_mergeable) != 0 || (flags & tcp_ack) == 0) return false;
-    return h.is_ipv6 || std::size_t{h.transport_at} - h.network_at == ipv4_plain_bytes;
+    return (flags & ~tcp_mergeable) == 0 && (flags & tcp_ack) != 0;
 }
 
 /// TTL, traffic class, DF, flow label; the IPv4 identification counts up, or says nothing beside DF
@@ -72,8 +83,9 @@ bool continues_network(Bytes first, Bytes next, const FrameHeaders& h, std::size
     return same && (dont_fragment || load16(next, at + 4) == expected);
 }
 
-/// Acknowledgement, window and options; the flags but for PSH.
+/// Of TCP: acknowledgement, window and options; the flags but for PSH. UDP has nothing that could differ.
 bool continues_transport(Bytes first, Bytes next, const FrameHeaders& h) {
+    if (h.protocol == protocol_udp) return true;
     const std::size_t at = h.transport_at;
     const auto flags = [&](Bytes frame) { return load8(frame, at + tcp_flags_at) & ~tcp_psh; };
     return is_equal(first, next, at + 8, at + 13) && flags(first) == flags(next) &&
@@ -84,19 +96,21 @@ iovec slice(MutableBytes bytes) { return {bytes.data(), bytes.size()}; }
 
 }  // namespace
 
-Coalescer::Coalescer(Inner inner, const io::Offloads& offloads, std::size_t capacity)
-    : inner_{inner}, merges_{offloads.device_gro.is_on()}, frames_(capacity) {}
+Coalescer::Coalescer(Inner inner, const io::Offloads& offloads, std::size_t capacity, bool merges_udp)
+    : inner_{inner}, merges_{offloads.device_gro.is_on()}, merges_udp_{merges_udp}, frames_(capacity) {}
 
 void Coalescer::add(MutableBytes frame) {
     const auto headers = find_headers(frame, inner_);
     if (!headers) return append_whole(frame, nullptr);
-    if (!merges_ || !is_mergeable(frame, *headers)) return append_whole(frame, &*headers);
+    const bool is_udp = headers->protocol == protocol_udp;
+    if (!merges_ || (is_udp && !merges_udp_) || !is_mergeable(frame, *headers)) return append_whole(frame, &*headers);
     const Checksum checksum = judge_checksum(frame, *headers);
     if (checksum != Checksum::Good) return append_whole(frame, &*headers);
 
     const auto payload = frame.subspan(headers->payload_at, headers->end_at - headers->payload_at);
-    const bool pushes = (load8(frame, headers->transport_at + tcp_flags_at) & tcp_psh) != 0;
-    const std::uint32_t sequence = load32(frame, headers->transport_at + std::size_t{4});
+    const bool pushes = !is_udp && (load8(frame, headers->transport_at + tcp_flags_at) & tcp_psh) != 0;
+    const std::uint32_t sequence = is_udp ? 0 : load32(frame, headers->transport_at + std::size_t{4});
+    const std::uint32_t next_sequence = is_udp ? 0 : sequence + static_cast<std::uint32_t>(payload.size());
     if (SuperFrame* flow = open_flow_of(frame, *headers)) {
         const bool fits = flow->frame_count_ < SuperFrame::max_frames &&
                           payload.size() <= flow->header_.gso_bytes &&
@@ -110,7 +124,7 @@ void Coalescer::add(MutableBytes frame) {
         if (fits && follows) {
             flow->slices_[flow->slice_count_++] = slice(payload);
             flow->size_bytes_ += payload.size();
-            flow->next_sequence_ += static_cast<std::uint32_t>(payload.size());
+            flow->next_sequence_ = next_sequence;
             ++flow->frame_count_;
             flow->pushes_ = pushes;
             if (pushes || payload.size() < flow->header_.gso_bytes) close(*flow);
@@ -122,7 +136,7 @@ void Coalescer::add(MutableBytes frame) {
     fresh.headers_ = *headers;
     fresh.header_.flags = VnetHeader::data_valid;
     fresh.header_.gso_bytes = static_cast<std::uint16_t>(payload.size());
-    fresh.next_sequence_ = sequence + static_cast<std::uint32_t>(payload.size());
+    fresh.next_sequence_ = next_sequence;
     if (!pushes) open(fresh);
     else fresh.header_.gso_bytes = 0;
 }
@@ -133,17 +147,7 @@ void Coalescer::add_super_frame(MutableBytes frame, std::size_t segment_bytes) {
     if (SuperFrame* flow = open_flow_of(frame, *headers)) close(*flow);
     SuperFrame& whole = append(frame.first(headers->end_at));
     whole.frame_count_ = (headers->end_at - headers->payload_at + segment_bytes - 1) / segment_bytes;
-    if (headers->protocol == protocol_udp) {
-        whole.header_ = {.gso_type = VnetHeader::gso_udp, .gso_bytes = static_cast<std::uint16_t>(segment_bytes)};
-        return;
-    }
-    store16(frame, checksum_at(*headers), fold(pseudo_sum(frame, *headers)));
-    whole.header_ = {.flags = VnetHeader::needs_checksum,
-                     .gso_type = headers->is_ipv6 ? VnetHeader::gso_tcp6 : VnetHeader::gso_tcp4,
-                     .header_bytes = headers->payload_at,
-                     .gso_bytes = static_cast<std::uint16_t>(segment_bytes),
-                     .checksum_start = headers->transport_at,
-                     .checksum_offset = tcp_checksum_at};
+    hand_over(whole, *headers, segment_bytes);
 }
 
 std::span<const SuperFrame> Coalescer::finish() {
@@ -215,7 +219,7 @@ void Coalescer::close(SuperFrame& frame) {
     else frame.header_.gso_bytes = 0;
 }
 
-/// The first frame's headers become those of the whole. The TCP checksum is left to who cuts it again.
+/// The first frame's headers become those of the whole.
 void Coalescer::merge_header(SuperFrame& frame) {
     FrameHeaders& h = frame.headers_;
     const MutableBytes bytes = frame.first_;
@@ -233,12 +237,22 @@ void Coalescer::merge_header(SuperFrame& frame) {
     }
     const std::size_t flags_at = h.transport_at + tcp_flags_at;
     if (frame.pushes_) store8(bytes, flags_at, load8(bytes, flags_at) | tcp_psh);
-    store16(bytes, checksum_at(h), fold(pseudo_sum(bytes, h)));
-    frame.header_.flags = VnetHeader::needs_checksum;
-    frame.header_.gso_type = h.is_ipv6 ? VnetHeader::gso_tcp6 : VnetHeader::gso_tcp4;
-    frame.header_.header_bytes = h.payload_at;
-    frame.header_.checksum_start = h.transport_at;
-    frame.header_.checksum_offset = tcp_checksum_at;
+    if (h.protocol == protocol_udp)
+        store16(bytes, h.transport_at + udp_length_at, static_cast<std::uint16_t>(frame.size_bytes_ - h.transport_at));
+    hand_over(frame, h, frame.header_.gso_bytes);
+}
+
+/// Its checksums are left to who cuts it.
+void Coalescer::hand_over(SuperFrame& frame, const FrameHeaders& h, std::size_t segment_bytes) {
+    store16(frame.first_, checksum_at(h), fold(pseudo_sum(frame.first_, h)));
+    frame.header_ = {.flags = VnetHeader::needs_checksum,
+                     .gso_type = h.protocol == protocol_udp ? VnetHeader::gso_udp
+                                 : h.is_ipv6                ? VnetHeader::gso_tcp6
+                                                            : VnetHeader::gso_tcp4,
+                     .header_bytes = h.payload_at,
+                     .gso_bytes = static_cast<std::uint16_t>(segment_bytes),
+                     .checksum_start = h.transport_at,
+                     .checksum_offset = static_cast<std::uint16_t>(checksum_at(h) - h.transport_at)};
 }
 
 }  // namespace overlay::datapath

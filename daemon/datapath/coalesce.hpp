@@ -1,5 +1,5 @@
 #pragma once
-// From the wire to the device: frames that follow each other in one TCP flow become super-frames, which
+// From the wire to the device: frames that follow each other in one flow of TCP or UDP become super-frames, which
 // the kernel takes in one piece. Without this, every frame costs a system call and a walk through the
 // stack; with it, one in forty does.
 //
@@ -49,8 +49,9 @@ class SuperFrame {
 
 class Coalescer {
   public:
-    /// Of `offloads`, device_gro is ours. `capacity`: super-frames until is_full(). Allocates here and never again.
-    Coalescer(wire::Inner inner, const io::Offloads& offloads, std::size_t capacity);
+    /// Of `offloads`, device_gro is ours. `capacity`: super-frames until is_full(). `merges_udp`: the device takes
+    /// those of UDP, too. Allocates here and never again.
+    Coalescer(wire::Inner inner, const io::Offloads& offloads, std::size_t capacity, bool merges_udp = false);
 
     /// The frame's memory must stay until clear(), and its headers may be changed. is_full() must not be
     /// true.
@@ -76,9 +77,11 @@ class Coalescer {
     void open(SuperFrame& frame);
     void close(SuperFrame& frame);
     void merge_header(SuperFrame& frame);
+    static void hand_over(SuperFrame& frame, const wire::FrameHeaders& h, std::size_t segment_bytes);
 
     wire::Inner inner_;
     bool merges_;
+    bool merges_udp_;
     std::vector<SuperFrame> frames_;
     std::size_t used_ = 0;
     std::array<SuperFrame*, max_open> open_{};

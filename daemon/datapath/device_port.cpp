@@ -18,8 +18,8 @@ DevicePort::DevicePort(const IfName& name, io::Tap tap, Inner inner, const io::O
                        std::size_t super_frames)
     : name_{name},
       tap_{std::move(tap)},
-      coalescer_{inner, offloads, super_frames},
-      writer_{inner, offloads} {}
+      coalescer_{inner, offloads, super_frames, tap_.takes_udp()},
+      writer_{inner, offloads, tap_.takes_udp()} {}
 
 Result<DevicePort> DevicePort::open(const IfName& name, io::Tap::Kind kind, const io::Offloads& offloads,
                                     std::size_t super_frames) {

@@ -37,7 +37,9 @@ class PlainFrames {
 
 class FrameWriter {
   public:
-    FrameWriter(wire::Inner inner, const io::Offloads& offloads) : merging_{offloads.device_gro}, plain_{inner} {}
+    /// `takes_udp`: the device has said that it takes UDP's, too (io::Tap::takes_udp()).
+    FrameWriter(wire::Inner inner, const io::Offloads& offloads, bool takes_udp = false)
+        : merging_{offloads.device_gro}, takes_udp_{takes_udp}, plain_{inner} {}
 
     /// Off since a device refused a super-frame whose frames it took.
     [[nodiscard]] const io::Offload& merging() const { return merging_; }
@@ -46,9 +48,8 @@ class FrameWriter {
     template <class Device>
     std::size_t write(Device& device, const SuperFrame& frame) {
         const bool is_plain = frame.header() == wire::VnetHeader{};
-        // Before Linux 6.2 no device takes UDP's whole (TUN_F_USO4), and few are worth asking.
         const bool is_udp = frame.header().segmentation() == wire::VnetHeader::gso_udp;
-        if (is_udp || (!is_plain && !merging_.is_on())) return write_apart(device, frame);
+        if ((is_udp && !takes_udp_) || (!is_plain && !merging_.is_on())) return write_apart(device, frame);
         const int reason = device.write(frame.slices());
         if (reason == 0) return 0;
         if (is_plain || is_full(reason)) return frame.frame_count();
@@ -72,6 +73,7 @@ class FrameWriter {
     }
 
     io::Offload merging_;
+    bool takes_udp_;
     PlainFrames plain_;
 };
 

@@ -19,16 +19,22 @@ namespace {
 // Linux include/uapi/linux/if_tun.h since 6.2; older headers and kernels do without.
 constexpr unsigned long offload_uso4 = 0x20, offload_uso6 = 0x40;
 
+struct Taken {
+    Offload tso;
+    bool udp = false;
+};
+
 /// The most that this kernel takes, from the best to nothing: each missing one is refused with EINVAL. Nothing is
 /// said, too: a device outlives its readers, and does for the next what the last one could take.
-Offload request_offloads(int fd, const IfName& name, const Offload& tso) {
+Taken request_offloads(int fd, const IfName& name, const Offload& tso) {
     const netlink::Features asked = netlink::requested_features(name);
-    const unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-    Offload out{.state = Offload::State::Lacking};
-    for (const unsigned long wanted : {tcp | offload_uso4 | offload_uso6, tcp, 0UL}) {
+    const unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, udp = offload_uso4 | offload_uso6;
+    Taken out{.tso = {.state = Offload::State::Lacking}};
+    for (const unsigned long wanted : {tcp | udp, tcp, 0UL}) {
         if (wanted != 0 && !tso.is_on()) continue;
         if (::ioctl(fd, TUNSETOFFLOAD, wanted) != 0) continue;
-        if (wanted != 0 || !tso.is_on()) out = tso;
+        if (wanted != 0 || !tso.is_on()) out.tso = tso;
+        out.udp = (wanted & udp) != 0;
         break;
     }
     netlink::request_features(name, asked);
@@ -58,8 +64,8 @@ Result<Tap> Tap::open(const IfName& name, Kind kind, const Offloads& offloads) {
     int header_bytes = sizeof(wire::VnetHeader);
     if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
         return fail(system_error(doing + ": virtio headers", errno));
-    const Offload tso = request_offloads(fd.get(), name, offloads.device_tso);
-    return Tap{std::move(fd), tso};
+    const Taken taken = request_offloads(fd.get(), name, offloads.device_tso);
+    return Tap{std::move(fd), taken.tso, taken.udp};
 }
 
 Result<std::size_t> Tap::read(std::span<std::byte> to) {

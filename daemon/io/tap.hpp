@@ -26,6 +26,8 @@ class Tap {
 
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] const Offload& tso() const { return tso_; }
+    /// Whether it hands over UDP's super-frames, and takes them: since Linux 6.2.
+    [[nodiscard]] bool takes_udp() const { return takes_udp_; }
     /// Virtio header and frame into `to`; the bytes of both, 0 when there is nothing now.
     /// Errors: Failed, with the errno.
     [[nodiscard]] Result<std::size_t> read(std::span<std::byte> to);
@@ -33,9 +35,10 @@ class Tap {
     [[nodiscard]] int write(std::span<const iovec> slices);
 
   private:
-    Tap(UniqueFd fd, const Offload& tso) : fd_{std::move(fd)}, tso_{tso} {}
+    Tap(UniqueFd fd, const Offload& tso, bool takes_udp) : fd_{std::move(fd)}, tso_{tso}, takes_udp_{takes_udp} {}
     UniqueFd fd_;
     Offload tso_;
+    bool takes_udp_;
 };
 
 }  // namespace overlay::io

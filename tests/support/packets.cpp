@@ -147,18 +147,25 @@ Packet frame_of(const TcpFrame& what) {
     return out;
 }
 
-Packet udp_frame(std::size_t payload_bytes, bool ipv6) {
-    Packet out = ethernet(0, ipv6);
+Packet frame_of(const UdpFrame& what) {
+    Packet out = ethernet(what.vlan_tags, what.ipv6);
     const std::size_t at = out.size();
-    put_ip(out, {.ipv6 = ipv6, .protocol = 17, .payload_bytes = 8 + payload_bytes});
+    put_ip(out, {.ipv6 = what.ipv6, .protocol = 17, .traffic_class = what.traffic_class, .ttl = what.ttl,
+                 .identification = what.identification, .dont_fragment = what.dont_fragment,
+                 .payload_bytes = 8 + what.payload_bytes});
     const std::size_t transport = out.size();
-    put16(out, 5000);
-    put16(out, 5001);
-    put16(out, static_cast<unsigned>(8 + payload_bytes));
+    put16(out, what.source_port);
+    put16(out, what.target_port);
+    put16(out, static_cast<unsigned>(8 + what.payload_bytes));
     put16(out, 0);
-    for (std::size_t n = 0; n < payload_bytes; ++n) put8(out, static_cast<unsigned>(n) & 0xffU);
-    patch16(out, transport + 6, 0xffffU & ~unsigned{transport_sum(out, at, transport, ipv6)});
+    for (std::size_t n = 0; n < what.payload_bytes; ++n) put8(out, static_cast<unsigned>(n) & 0xffU);
+    if (what.has_checksum)
+        patch16(out, transport + 6, 0xffffU & ~unsigned{transport_sum(out, at, transport, what.ipv6)});
     return out;
+}
+
+Packet udp_frame(std::size_t payload_bytes, bool ipv6) {
+    return frame_of(UdpFrame{.ipv6 = ipv6, .payload_bytes = payload_bytes});
 }
 
 std::string fault_in(wire::Bytes frame) {

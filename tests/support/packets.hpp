@@ -35,6 +35,18 @@ struct TcpFrame {
 
 /// An Ethernet frame with correct lengths and checksums.
 [[nodiscard]] Packet frame_of(const TcpFrame& what);
+struct UdpFrame {
+    bool ipv6 = false;
+    std::size_t vlan_tags = 0;
+    std::uint16_t source_port = 5000, target_port = 5001;
+    std::uint16_t identification = 0;
+    bool dont_fragment = true;
+    std::uint8_t ttl = 64;
+    std::uint8_t traffic_class = 0;
+    bool has_checksum = true;
+    std::size_t payload_bytes = 0;
+};
+[[nodiscard]] Packet frame_of(const UdpFrame& what);
 [[nodiscard]] Packet udp_frame(std::size_t payload_bytes, bool ipv6 = false);
 
 /// What is wrong with the checksums and lengths of a TCP or UDP frame; "" when nothing is.

@@ -160,8 +160,8 @@ TEST_SUITE("writing frames") {
             Coalescer coalescer{Inner::Ethernet, {}, 64};
             FrameWriter writer{Inner::Ethernet, {}};
             FakeDevice device;
-            Packet before = frame_of({.payload_bytes = 1000});
-            Packet after = frame_of({.sequence = 2000, .payload_bytes = 10});
+            Packet before = frame_of(TcpFrame{.payload_bytes = 1000});
+            Packet after = frame_of(TcpFrame{.sequence = 2000, .payload_bytes = 10});
             Packet whole = test::udp_frame(5000, ipv6);
             const Packet payload(whole.end() - 5000, whole.end());
             coalescer.add(before);
@@ -187,6 +187,30 @@ TEST_SUITE("writing frames") {
         }
     }
 
+    TEST_CASE("a device that takes UDP's super-frames gets what a kernel has not cut, with a sum to be finished") {
+        for (const bool ipv6 : {false, true}) {
+            Coalescer coalescer{Inner::Ethernet, {}, 4, true};
+            FrameWriter writer{Inner::Ethernet, {}, true};
+            FakeDevice device;
+            Packet whole = test::udp_frame(5000, ipv6);
+            coalescer.add_super_frame(whole, 1200);
+            const SuperFrame& frame = coalescer.finish()[0];
+            CHECK(frame.header().flags == VnetHeader::needs_checksum);
+            CHECK(frame.header().gso_type == VnetHeader::gso_udp);
+            CHECK(frame.header().gso_bytes == 1200);
+            CHECK(frame.header().checksum_start == (ipv6 ? 54 : 34));
+            CHECK(frame.header().checksum_offset == 6);
+            CHECK(writer.write(device, frame) == 0);
+            CHECK(device.super_frames == 1);
+            coalescer.clear();
+
+            device = {.super_frame_error = EINVAL};
+            std::vector<Packet> frames(3, test::udp_frame(500, ipv6));
+            CHECK(turn(coalescer, writer, device, frames) == 0);
+            CHECK(device.taken.size() == 3);
+        }
+    }
+
     TEST_CASE("a device that takes super-frames gets them") {
         Coalescer coalescer{Inner::Ethernet, {}, 64};
         FrameWriter writer{Inner::Ethernet, {}};
@@ -198,7 +222,7 @@ TEST_SUITE("writing frames") {
     }
 
     TEST_CASE("a checksum that is not finished is finished where the device or the user will have none") {
-        const Packet whole = frame_of({.payload_bytes = 100});
+        const Packet whole = frame_of(TcpFrame{.payload_bytes = 100});
         for (const bool asked : {true, false}) {
             const io::Offloads offloads = asked ? io::Offloads{} : io::Offloads::none();
             Coalescer coalescer{Inner::Ethernet, offloads, 4};

@@ -11,6 +11,7 @@ using namespace overlay::datapath;
 using test::frame_of;
 using test::Packet;
 using test::TcpFrame;
+using test::UdpFrame;
 using wire::Inner;
 using wire::VnetHeader;
 
@@ -51,8 +52,8 @@ struct Merged {
     std::vector<Packet> packets;   ///< what comes out when the kernel cuts the super-frames again
 };
 
-Merged merged(std::vector<Packet> frames) {
-    Coalescer coalescer{Inner::Ethernet, {}, 64};
+Merged merged(std::vector<Packet> frames, bool merges_udp = true) {
+    Coalescer coalescer{Inner::Ethernet, {}, 64, merges_udp};
     for (Packet& frame : frames) coalescer.add(frame);
     Merged out;
     for (const SuperFrame& frame : coalescer.finish()) {
@@ -126,7 +127,7 @@ TEST_SUITE("segments") {
     }
 
     TEST_CASE("an open checksum is finished, and one outside of the frame drops it") {
-        Packet frame = frame_of({.payload_bytes = 100});
+        Packet frame = frame_of(TcpFrame{.payload_bytes = 100});
         const Packet finished = frame;
         const std::uint32_t pseudo = test::plain_sum(wire::Bytes{frame}.subspan(26, 8)) + 6U + 132U;
         wire::store16(frame, 50, test::plain_sum({}, pseudo));
@@ -159,11 +160,11 @@ TEST_SUITE("coalescing") {
 
     TEST_CASE("a short frame and a pushed one end a super-frame, and PSH stays on the last") {
         auto frames = flow(3, {.payload_bytes = 1398});
-        frames.push_back(frame_of({.sequence = 1000 + 3 * 1398, .identification = 4, .payload_bytes = 10}));
-        frames.push_back(frame_of({.sequence = 1010 + 3 * 1398, .identification = 5, .payload_bytes = 10}));
-        frames.push_back(frame_of({.sequence = 1020 + 3 * 1398, .flags = 0x18, .identification = 6,
+        frames.push_back(frame_of(TcpFrame{.sequence = 1000 + 3 * 1398, .identification = 4, .payload_bytes = 10}));
+        frames.push_back(frame_of(TcpFrame{.sequence = 1010 + 3 * 1398, .identification = 5, .payload_bytes = 10}));
+        frames.push_back(frame_of(TcpFrame{.sequence = 1020 + 3 * 1398, .flags = 0x18, .identification = 6,
                                    .payload_bytes = 10}));
-        frames.push_back(frame_of({.sequence = 1030 + 3 * 1398, .identification = 7, .payload_bytes = 10}));
+        frames.push_back(frame_of(TcpFrame{.sequence = 1030 + 3 * 1398, .identification = 7, .payload_bytes = 10}));
         const Merged out = merged(frames);
         CHECK(out.frame_counts == Counts{4, 2, 1});
         CHECK(out.packets == frames);
@@ -227,7 +228,7 @@ TEST_SUITE("coalescing") {
     }
 
     TEST_CASE("an unfinished checksum is handed on as one") {
-        Packet frame = frame_of({.payload_bytes = 100});
+        Packet frame = frame_of(TcpFrame{.payload_bytes = 100});
         const std::uint32_t pseudo = test::plain_sum(wire::Bytes{frame}.subspan(26, 8)) + 6U + 132U;
         wire::store16(frame, 50, test::plain_sum({}, pseudo));
         Coalescer coalescer{Inner::Ethernet, {}, 4};
@@ -246,11 +247,68 @@ TEST_SUITE("coalescing") {
         CHECK(merged(flow(70, {.payload_bytes = 10})).frame_counts == Counts{64, 6});
     }
 
-    TEST_CASE("what is no TCP passes as it is, and padding stays") {
+    TEST_CASE("datagrams of one size that follow each other are merged, and cut again are what came") {
+        for (const bool ipv6 : {false, true}) {
+            for (const std::size_t last_bytes : {1200U, 7U}) {
+                CAPTURE(ipv6); CAPTURE(last_bytes);
+                std::vector<Packet> frames;
+                for (std::uint16_t n = 0; n < 40; ++n) {
+                    frames.push_back(frame_of(UdpFrame{.ipv6 = ipv6, .vlan_tags = 1, .identification = n,
+                                                       .dont_fragment = false,
+                                                       .payload_bytes = n == 39 ? last_bytes : 1200}));
+                }
+                const Merged out = merged(frames);
+                CHECK(out.frame_counts == Counts{40});
+                CHECK(out.packets == frames);
+                CHECK(merged(frames, false).frame_counts == Counts(40, 1));   // for a device that takes none
+                CHECK(merged(frames, false).packets == frames);
+            }
+        }
+        CHECK(merged(std::vector<Packet>(70, test::udp_frame(10))).frame_counts == Counts{64, 6});
+        CHECK(merged(std::vector<Packet>(60, test::udp_frame(1398, true))).frame_counts == Counts{46, 14});
+    }
+
+    TEST_CASE("datagrams that differ in more than their payload, or are a tunnel's, stay apart and as they are") {
+        const auto counts = [](UdpFrame first, UdpFrame next) {
+            next.identification = 1;
+            const std::vector<Packet> frames{frame_of(first), frame_of(next)};
+            const Merged out = merged(frames);
+            CHECK(out.packets == frames);
+            return out.frame_counts;
+        };
+        const UdpFrame usual{.payload_bytes = 500};
+        const auto apart = [&](auto change) {
+            UdpFrame changed = usual;
+            change(changed);
+            CHECK(counts(usual, changed) == Counts{1, 1});
+        };
+        CHECK(counts(usual, usual) == Counts{2});
+        apart([](UdpFrame& f) { f.source_port = 5002; });
+        apart([](UdpFrame& f) { f.target_port = 5002; });
+        apart([](UdpFrame& f) { f.ttl = 63; });
+        apart([](UdpFrame& f) { f.traffic_class = 1; });
+        apart([](UdpFrame& f) { f.vlan_tags = 1; });
+        apart([](UdpFrame& f) { f.dont_fragment = false; });
+        apart([](UdpFrame& f) { f.payload_bytes = 501; });
+        apart([](UdpFrame& f) { f.payload_bytes = 0; });
+        apart([](UdpFrame& f) { f.has_checksum = false; });
+        for (const int port : {4789, 8472, 6081, 5555, 51820, 4500}) {
+            UdpFrame inner = usual;
+            inner.target_port = static_cast<std::uint16_t>(port);
+            CHECK(counts(inner, inner) == Counts{1, 1});
+            std::swap(inner.source_port, inner.target_port);
+            CHECK(counts(inner, inner) == Counts{1, 1});
+        }
+        std::vector<Packet> damaged(3, test::udp_frame(500));
+        damaged[1].back() ^= std::byte{1};
+        CHECK(merged(damaged).frame_counts == Counts{1, 1, 1});
+    }
+
+    TEST_CASE("what is neither TCP nor UDP passes as it is, and padding stays") {
         std::vector<Packet> frames{
             test::udp_frame(100), test::udp_frame(100, true),
             test::bytes_of("ffffffffffff 020000000001 0806 0001080006040001"), test::bytes_of("0200"),
-            frame_of({.payload_bytes = 0})};
+            frame_of(TcpFrame{.payload_bytes = 0})};
         frames[4].resize(frames[4].size() + 6);
         const Merged out = merged(frames);
         CHECK(out.frame_counts == Counts{1, 1, 1, 1, 1});
