@@ -97,7 +97,9 @@ iovec slice(MutableBytes bytes) { return {bytes.data(), bytes.size()}; }
 }  // namespace
 
 Coalescer::Coalescer(Inner inner, const io::Offloads& offloads, std::size_t capacity, bool merges_udp)
-    : inner_{inner}, merges_{offloads.device_gro.is_on()}, merges_udp_{merges_udp}, frames_(capacity) {}
+    : inner_{inner}, merges_{offloads.device_gro.is_on()}, merges_udp_{merges_udp}, capacity_{capacity} {
+    frames_.reserve(capacity);
+}
 
 void Coalescer::add(MutableBytes frame) {
     const auto headers = find_headers(frame, inner_);
@@ -162,6 +164,7 @@ void Coalescer::clear() {
 
 SuperFrame& Coalescer::append(MutableBytes frame) {
     OVERLAY_ASSERT(!is_full());
+    if (used_ == frames_.size()) frames_.emplace_back();
     SuperFrame& out = frames_[used_++];
     out.header_ = {};
     out.first_ = frame;

@@ -59,7 +59,7 @@ class Coalescer {
     /// A frame that is a super-frame already: a kernel tunnel over veth sends such, with `segment_bytes` of
     /// payload in each segment and an unfinished checksum.
     void add_super_frame(wire::MutableBytes frame, std::size_t segment_bytes);
-    [[nodiscard]] bool is_full() const { return used_ == frames_.size(); }
+    [[nodiscard]] bool is_full() const { return used_ == capacity_; }
 
     /// Ends what is open. In the order in which the first frame of each came.
     [[nodiscard]] std::span<const SuperFrame> finish();
@@ -82,7 +82,8 @@ class Coalescer {
     wire::Inner inner_;
     bool merges_;
     bool merges_udp_;
-    std::vector<SuperFrame> frames_;
+    std::size_t capacity_;
+    std::vector<SuperFrame> frames_;   ///< as many as were ever in use: pages that nothing was written to cost nothing
     std::size_t used_ = 0;
     std::array<SuperFrame*, max_open> open_{};
     std::size_t open_count_ = 0;
