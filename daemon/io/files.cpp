@@ -123,9 +123,6 @@ Result<void> remove_file(const std::string& path) {
     return {};
 }
 
-namespace {
-
-/// flock(2) with a deadline. On failure, errno says why.
 bool lock_within(int fd, std::chrono::milliseconds patience) {
     const auto deadline = std::chrono::steady_clock::now() + patience;
     while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -137,8 +134,6 @@ bool lock_within(int fd, std::chrono::milliseconds patience) {
     }
     return true;
 }
-
-}  // namespace
 
 Result<FileLock> FileLock::acquire(const std::string& path, std::chrono::milliseconds patience) {
     UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};

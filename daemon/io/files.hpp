@@ -31,6 +31,9 @@ using netlink::UniqueFd;
 
 [[nodiscard]] Result<void> remove_file(const std::string& path);   ///< a missing file is no error
 
+/// flock(2), exclusive, with a deadline. On failure, errno says why.
+[[nodiscard]] bool lock_within(int fd, std::chrono::milliseconds patience);
+
 /// An exclusive lock held until the object dies. Errors: Busy, naming the holder's process id.
 class FileLock {
   public:

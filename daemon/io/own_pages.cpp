@@ -39,17 +39,18 @@ void unmap_pages(const Mapping& mapping) {
 
 }  // namespace
 
-void let_go_of_file_pages() {
-    std::ifstream maps{"/proc/self/smaps"};
+void let_go_of_file_pages(const std::string& smaps) {
+    std::ifstream maps{smaps};
     std::optional<Mapping> mapping;
     for (std::string line; std::getline(maps, line);) {
         if (const auto next = parse_mapping(line)) mapping = next;
-        // Relocated constants are read-only, too, and would be lost: they are not the file's any more.
-        constexpr std::string_view changed = "Anonymous:";
-        if (!mapping || !line.starts_with(changed)) continue;
+        // Relocated constants are read-only, too, and would be lost: they are not the file's any more. Those that were
+        // swapped out count as nothing but swap, which the kernel tells behind what is anonymous.
+        const bool is_swap = line.starts_with("Swap:");
+        if (!mapping || !(is_swap || line.starts_with("Anonymous:"))) continue;
         const bool is_unchanged = line.find_first_of("123456789") == line.npos;
-        if (is_unchanged && mapping->is_read_only && mapping->is_of_file) unmap_pages(*mapping);
-        mapping.reset();
+        if (is_swap && is_unchanged && mapping->is_read_only && mapping->is_of_file) unmap_pages(*mapping);
+        if (is_swap || !is_unchanged) mapping.reset();
     }
 }
 

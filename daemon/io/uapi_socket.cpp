@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,6 +26,7 @@ constexpr std::size_t turn_bytes = 64 * 1024;  // of one client: the loop has pa
 constexpr std::size_t turn_events = 32;
 constexpr int turn_accepts = 16;
 constexpr std::chrono::seconds descriptor_pause{1};
+constexpr std::chrono::milliseconds lock_patience{40};   // another of us is done sooner
 
 Result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un out{};
@@ -45,13 +46,17 @@ int connect_to(const UniqueFd& socket, const sockaddr_un& address) {
 }
 
 /// The folder, held locked: of two of us that start at once, one is first. Whoever may write to it
-/// could put another socket in the place of ours, and be told our keys.
+/// could put another socket in the place of ours, and be told our keys. Whoever may read it can hold it locked for
+/// ever, and the loop has packets to carry.
 Result<UniqueFd> open_folder(const std::string& folder) {
     if (auto made = make_directories(folder, 0700); !made) return pass_on(made);
     UniqueFd fd{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     struct stat info {};
-    if (!fd || ::fstat(fd.get(), &info) != 0 || ::flock(fd.get(), LOCK_EX) != 0)
-        return fail(system_error("open " + folder, errno));
+    if (!fd || ::fstat(fd.get(), &info) != 0) return fail(system_error("open " + folder, errno));
+    if (!lock_within(fd.get(), lock_patience)) {
+        if (errno != EWOULDBLOCK) return fail(system_error("lock " + folder, errno));
+        return fail(Error::Kind::Busy, "lock " + folder, "another process holds it locked", EWOULDBLOCK);
+    }
     const bool is_foreign = info.st_uid != 0 && info.st_uid != ::geteuid();
     if (is_foreign || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
         return fail(Error::Kind::NotPermitted, "listen in " + folder,

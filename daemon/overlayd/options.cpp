@@ -37,7 +37,7 @@ po::options_description settings(Options& out) {
         "offload", po::value<std::string>()->default_value("auto")->value_name("WORDS"),
         "auto, none, or some of device (device-tso, device-gro) and socket (udp-gso, udp-gro), with commas between")(
         "memory", po::value<std::string>()->default_value("default")->value_name("WORD"),
-        "default, or small: for a router, less than 8 MiB at some cost of speed");
+        "default, or small: for a router with a few links, less than 8 MiB at some cost of speed");
     return settings;
 }
 

@@ -1,4 +1,4 @@
-// A device's socket, its files and its clients. Time is told, never waited for.
+// A device's socket, its files and its clients. Time is told, and waited for but where a lock is held.
 
 #include "daemon/io/uapi_socket.hpp"
 
@@ -6,8 +6,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -183,6 +186,22 @@ TEST_SUITE("uapi socket") {
             CHECK(open_in(folder.path).error().kind == Error::Kind::NotPermitted);
             CHECK(std::filesystem::is_empty(folder.path));
         }
+    }
+
+    TEST_CASE("a folder that somebody holds locked is not waited for") {
+        const Folder folder;
+        REQUIRE(::chmod(folder.path.c_str(), 0755) == 0);
+        UniqueFd reader{::open(folder.path.c_str(), O_RDONLY | O_DIRECTORY)};
+        REQUIRE(::flock(reader.get(), LOCK_EX) == 0);
+        std::thread goes{[&] {
+            std::this_thread::sleep_for(1s);
+            reader = UniqueFd{};
+        }};
+        const auto opened = open_in(folder.path);
+        goes.join();
+        REQUIRE_FALSE(opened);
+        CHECK(opened.error().kind == Error::Kind::Busy);
+        CHECK(open_in(folder.path));
     }
 
     TEST_CASE("a path that does not fit into a socket's address is an error") {
