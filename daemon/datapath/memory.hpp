@@ -32,8 +32,7 @@ inline constexpr Memory default_memory{.turn_bytes = 256 * 1024,
                                        .multi_buffer_crypto = true,
                                        .keeps_start_pages = true};
 
-/// For routers: overlayd as a whole stays below 8 MiB resident with a few links (docs/benchmarks.md), of which each
-/// takes the most for its super-frames.
+/// For routers: overlayd as a whole stays below 8 MiB resident with a few links (docs/benchmarks.md).
 inline constexpr Memory small_memory{.turn_bytes = 132 * 1024,
                                      .receive_buffers = 3,
                                      .slot_bytes = 132 * 1024,
