@@ -1,5 +1,6 @@
 #pragma once
-// How much memory a loop works in. Less of it means shorter batches and more system calls, never another frame.
+// How much memory a loop works in. Less of it means shorter batches and more system calls; what comes faster than that
+// waits in the kernel, and is lost there.
 
 #include "topology/result.hpp"
 
