@@ -34,7 +34,7 @@ exec 9<>/run/never
 cat /run/output >"$output" &
 copier=$!
 (
-  cd "$directory" || { echo "lab: no directory $directory inside (is it under /tmp?)"; exit 125; }
+  cd "$directory" || { echo "lab: no directory $directory inside (is it under /tmp, and not in the tree?)"; exit 125; }
   unset SHLVL OLDPWD
   exec setsid "${argv[@]}"
 ) </dev/null >/run/output 2>&1 9<&-

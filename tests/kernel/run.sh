@@ -55,6 +55,7 @@ copier=$!
 mkdir "$job/files"
 printf '%s\0' "$@" >"$job/files/argv"
 printf '%s' "$caller" >"$job/files/directory"
+(cd "$here/../.." && pwd -P) >"$job/files/tree"
 echo "share=$([ -n "$share" ] && echo yes || echo no)" >"$job/files/options"
 echo "scratch=$([ -n "$scratch" ] && echo yes || echo no)" >>"$job/files/options"
 cp "$here/guest.sh" "$job/files/guest.sh"
