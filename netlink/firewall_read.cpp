@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <array>
 
+#include <net/if.h>
+
 namespace overlay::netlink {
 
 namespace {
@@ -69,6 +71,12 @@ std::optional<IpPrefix> prefix_of(const Json& value) {
                                        prefix["len"].get<std::uint64_t>()));
 }
 
+/// None when no device can have it. nft refuses such a name; whoever writes rules without nft may say 16 bytes.
+IfName device_name(const std::string& listed) {
+    const bool fits = listed.size() < IFNAMSIZ && listed.find('\0') == std::string::npos;
+    return fits ? IfName::from_kernel(listed) : IfName{};
+}
+
 Seen values_in(const Json& expression) {
     Seen seen;
     for (const Json& statement : expression) {
@@ -78,7 +86,7 @@ Seen values_in(const Json& expression) {
             const Json left = statement["match"].value("left", Json{});
             if (left.contains("meta") && right.is_string() &&
                 left["meta"].value("key", "").ends_with("ifname")) {
-                seen.interface = IfName::from_kernel(right.get<std::string>());
+                seen.interface = device_name(right.get<std::string>());
             }
             if (matches_field(statement, "ip", "saddr")) {
                 seen.source = prefix_of(right);

@@ -40,6 +40,7 @@ std::vector<std::string> keys_of(std::string_view interface) {
 
 std::optional<std::string> path_of_sysctl(std::string_view key) {
     if (!key.starts_with("net.")) return std::nullopt;
+    if (key.find('\0') != std::string_view::npos) return std::nullopt;   // "/..\0" is none of the parts below
     std::string path{key};
     for (char& c : path) {
         if (c == '.') c = '/';

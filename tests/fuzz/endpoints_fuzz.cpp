@@ -5,6 +5,7 @@
 // Whatever they hold: GUE answers nothing at all; WireGuard never sends a stranger more bytes than he sent, however
 // the kernel batches them; the peer's session lives on. A bug aborts.
 
+#include "daemon/datapath/gretap_gue.hpp"
 #include "daemon/datapath/gue_endpoint.hpp"
 #include "daemon/datapath/wireguard_endpoint.hpp"
 #include "daemon/io/clock.hpp"
@@ -202,8 +203,12 @@ std::vector<std::byte> fuzz::make_up(SeededRandom& random) {
             std::ranges::fill(std::span{datagram}.first(4), std::byte{0});
             datagram.front() = std::byte{static_cast<unsigned char>(random.next() % 5)};
         }
+        const auto kind = static_cast<std::uint8_t>(random.next());
+        const GretapGueHeader header{random.chance(0.5) ? std::optional{kind + 0U} : std::nullopt};
+        if (kind % 4 == 0 && datagram.size() > header.bytes().size() && random.chance(0.7))
+            std::ranges::copy(header.bytes(), datagram.begin());
         std::array<std::byte, 3> head{};
-        wire::store8(head, 0, static_cast<std::uint8_t>(random.next()));
+        wire::store8(head, 0, kind);
         wire::store16(head, 1, static_cast<std::uint16_t>(datagram.size()));
         out.insert(out.end(), head.begin(), head.end());
         out.insert(out.end(), datagram.begin(), datagram.end());

@@ -13,6 +13,7 @@
 #include "netlink/fou.hpp"
 #include "netlink/routes.hpp"
 #include "netlink/wireguard.hpp"
+#include "netlink_answers.hpp"
 #include "topology/state_json.hpp"
 
 #include <linux/genetlink.h>
@@ -118,6 +119,7 @@ const FeatureNames features{"tx-checksum-ipv4", "rx-checksum", "tx-tcp-segmentat
 
 struct Question {
     std::uint16_t type;   ///< of the answers
+    void (*answer)(fuzz::AnswerWriter& to);
     void (*ask)(Socket& socket, KernelState& state);
 };
 
@@ -128,42 +130,44 @@ void take(const Result<T>& result, Use use) {
 }
 
 constexpr std::array<Question, 10> questions{{
-    {RTM_NEWLINK, [](Socket& socket, KernelState& state) {
+    {RTM_NEWLINK, fuzz::write_link, [](Socket& socket, KernelState& state) {
          take(snapshot_links(socket), [&](const FoundLinks& found) {
              state.links = found.links;
              state.alternative_names = found.alternative_names;
          });
      }},
-    {RTM_NEWADDR, [](Socket& socket, KernelState& state) {
+    {RTM_NEWADDR, fuzz::write_address, [](Socket& socket, KernelState& state) {
          take(snapshot_addresses(socket, names), [&](const auto& found) { state.addresses = found; });
      }},
-    {RTM_NEWROUTE, [](Socket& socket, KernelState& state) {
+    {RTM_NEWROUTE, fuzz::write_route, [](Socket& socket, KernelState& state) {
          take(snapshot_routes(socket, names), [&](const auto& found) { state.routes = found; });
      }},
-    {some_family, [](Socket& socket, KernelState& state) {
+    {some_family, fuzz::write_fou, [](Socket& socket, KernelState& state) {
          take(snapshot_fou(socket, some_family, names), [&](const auto& found) { state.fou_ports = found; });
      }},
-    {some_family, [](Socket& socket, KernelState& state) {
+    {some_family, fuzz::write_wireguard, [](Socket& socket, KernelState& state) {
          Secrets secrets;
          const IfName device = IfName::from_kernel("wg0");
          take(read_wireguard(socket, some_family, device, secrets),
               [&](const WireguardDevice& found) { state.wireguard[device] = found; });
          take(read_peer_activity(socket, some_family, device), [](const auto&) {});
      }},
-    {some_family, [](Socket& socket, KernelState& state) {
+    {some_family, fuzz::write_features, [](Socket& socket, KernelState& state) {
          take(snapshot_offloads(socket, some_family, features), [&](const auto& found) { state.offloads = found; });
      }},
-    {some_family, [](Socket& socket, KernelState&) {
+    {some_family, fuzz::write_feature_names, [](Socket& socket, KernelState&) {
          take(read_feature_names(socket, some_family),
               [](const FeatureNames& found) { demand(found.size() <= 1024, "more features than there may be"); });
      }},
-    {GENL_ID_CTRL, [](Socket& socket, KernelState&) {
+    {GENL_ID_CTRL, fuzz::write_family, [](Socket& socket, KernelState&) {
          Families families;
          (void)families.read(socket);
          (void)families.find("wireguard");
      }},
-    {RTM_NEWLINK, [](Socket& socket, KernelState&) { take(read_link_activity(socket), [](const auto&) {}); }},
-    {RTM_NEWLINK, [](Socket& socket, KernelState& state) {
+    {RTM_NEWLINK, fuzz::write_link, [](Socket& socket, KernelState&) {
+         take(read_link_activity(socket), [](const auto&) {});
+     }},
+    {RTM_NEWLINK, fuzz::write_link, [](Socket& socket, KernelState& state) {
          const IfName name = IfName::from_kernel("eth0");
          take(find_link(socket, name, "find it"),
               [&](const FoundLink& found) { state.links[found.link.name] = found.link; });
@@ -239,16 +243,29 @@ void add_attributes(std::vector<std::byte>& out, wireguard::SeededRandom& random
     }
 }
 
+std::vector<std::byte> any_answer(wireguard::SeededRandom& random) {
+    constexpr std::array<std::size_t, 4> fixed{4, 8, 12, 16};   // genlmsghdr, ifaddrmsg, rtmsg, ifinfomsg
+    std::vector<std::byte> out(fixed.at(random.next() % fixed.size()));
+    random.fill(out);
+    if (random.chance(0.7)) out.front() = std::byte{2};   // AF_INET
+    add_attributes(out, random, 3);
+    return out;
+}
+
+std::vector<std::byte> linux_answer(const Question& question, wireguard::SeededRandom& random) {
+    fuzz::AnswerWriter writer{random};
+    question.answer(writer);
+    return std::move(writer.bytes);
+}
+
 }  // namespace
 
 std::vector<std::byte> fuzz::make_up(wireguard::SeededRandom& random) {
-    std::vector<std::byte> out{static_cast<std::byte>(random.next() % questions.size())};
+    const std::size_t asked = random.next() % questions.size();
+    const bool as_linux = random.chance(0.5);
+    std::vector<std::byte> out{static_cast<std::byte>(asked)};
     for (std::uint64_t n = random.next() % 4; n-- > 0;) {
-        constexpr std::array<std::size_t, 4> fixed{4, 8, 12, 16};   // genlmsghdr, ifaddrmsg, rtmsg, ifinfomsg
-        std::vector<std::byte> payload(fixed.at(random.next() % fixed.size()));
-        random.fill(payload);
-        if (random.chance(0.7)) payload.front() = std::byte{2};   // AF_INET
-        add_attributes(payload, random, 3);
+        const auto payload = as_linux ? linux_answer(questions.at(asked), random) : any_answer(random);
         std::array<std::byte, 3> head{};
         wire::store8(head, 0, static_cast<std::uint8_t>(random.chance(0.8) ? 0 : random.next()));
         wire::store16(head, 1, static_cast<std::uint16_t>(payload.size()));

@@ -78,7 +78,7 @@ PYTHON
 }
 
 fuzz() {   # NAME
-  local name=$1 program=.build/fuzz/tests/$1_fuzz folder=$runs/$1 code=0
+  local name=$1 program=.build/fuzz/tests/$1_fuzz folder=$runs/$1 code=0 begun=$SECONDS took
   mkdir -p "$folder/corpus" "$folder/seeds"
   unpack_seeds "$name" "$folder/seeds"
   # shellcheck disable=SC2046
@@ -86,6 +86,7 @@ fuzz() {   # NAME
   LLVM_PROFILE_FILE=/dev/null "$program" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=3000 -max_len=8192 \
     -dict="$folder/words" -artifact_prefix="$folder/" -print_final_stats=1 "$folder/corpus" "$folder/seeds" \
     >"$folder/log" 2>&1 || code=$?
+  took=$((SECONDS - begun))
   rm -rf "$folder/small"
   mkdir "$folder/small"
   LLVM_PROFILE_FILE=/dev/null "$program" -merge=1 -max_len=8192 "$folder/small" "$folder/seeds" "$folder/corpus" \
@@ -100,7 +101,7 @@ fuzz() {   # NAME
   reached=$(sed -E 's/.*cov: ([0-9]+) ft: ([0-9]+).*/\1 edges, \2 features/' <<<"$last")
   new=$(find "$folder/corpus" -type f | wc -l)
   [ $keep = no ] || [ $code -ne 0 ] || pack_corpus "$name" "$folder/small"
-  echo "$([ $code -eq 0 ] && echo ok || echo FAIL) $name: $seconds s, ${executions:-?} executions, $reached, $new new" \
+  echo "$([ $code -eq 0 ] && echo ok || echo FAIL) $name: $took s, ${executions:-?} executions, $reached, $new new" \
     "inputs; its parsers: $(percent 10 <"$folder/coverage") of lines, $(percent 4 <"$folder/coverage") of regions"
   [ $code -eq 0 ] || tail -n 30 "$folder/log" | sed 's/^/     /'
   return $code

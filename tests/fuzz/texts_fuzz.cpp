@@ -173,7 +173,8 @@ void values(std::string_view source) {
         demand(base64_encode(start, bytes->size()) == source, "base64 that is not the canonical one");
     }
     if (const auto path = netlink::path_of_sysctl(source))
-        demand(path->starts_with("net/") && path->find("..") == std::string::npos, "a sysctl outside of net");
+        demand(path->starts_with("net/") && std::filesystem::path{path->c_str()}.lexically_normal() == *path,
+               "a sysctl outside of net");
 }
 
 void keys(std::string_view source) {

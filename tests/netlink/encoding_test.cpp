@@ -24,6 +24,7 @@
 
 using namespace overlay;
 using namespace overlay::netlink;
+using namespace std::literals;
 
 namespace {
 
@@ -358,10 +359,12 @@ TEST_CASE("a group of offloads of which some are requested is neither on nor off
 TEST_CASE("the path of a sysctl keeps dots of interface names and never leaves net") {
     CHECK(path_of_sysctl("net.ipv4.conf.all.forwarding") == "net/ipv4/conf/all/forwarding");
     CHECK(path_of_sysctl("net.ipv4.conf.v0/1.forwarding") == "net/ipv4/conf/v0.1/forwarding");
+    CHECK(path_of_sysctl("net.ipv4.conf.v0//1.forwarding") == "net/ipv4/conf/v0..1/forwarding");
     for (const std::string_view key :
          {"kernel.hostname", "net.ipv4.//.hostname", "net../.x", "net.", "net..x", "", "net"}) {
         CHECK_FALSE(path_of_sysctl(key));
     }
+    CHECK_FALSE(path_of_sysctl("net.ipv4.//\0"sv));   // as a C string it would be "net/ipv4/.."
 }
 
 TEST_CASE("lines of /proc/net/udp and udp6 are read as the kernel of this byte order prints them") {

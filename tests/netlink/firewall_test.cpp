@@ -147,6 +147,17 @@ TEST_CASE("counts do not matter, everything else of a rule does") {
         replaced(guard_expr, "{\"drop\"", R"({"log": {"prefix": "x"}}, {"drop")")))));
 }
 
+TEST_CASE("a rule that names what no device can be called is not ours") {
+    const auto guard_of = [](std::string_view name) {
+        return only_rule(listing_of_rule(replaced(guard_expr, "gt-office", name)));
+    };
+    const std::string_view longest = "abcdefghijklmno";   // IFNAMSIZ 16, with its NUL
+
+    CHECK(guard_of(longest) == FirewallRule{rule::DropDhcp{port(longest)}});
+    CHECK(is_unknown(guard_of("abcdefghijklmnop")));
+    CHECK(is_unknown(guard_of("a\\u0000b")));
+}
+
 TEST_CASE("a router advertisement guard is recognised with and without its implied protocol") {
     const std::string with = R"([
       {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "a"}},

@@ -325,6 +325,18 @@ TEST_SUITE("state as JSON") {
               "wireguard.wg0.public_key: not a public key in base64, or null");
     }
 
+    TEST_CASE("a peer whose key is all zeros, which Linux takes, is read back") {
+        KernelState state;
+        state.wireguard[IfName::from_kernel("wg0")].peers[PublicKey{}].keepalive_seconds = 25;
+
+        const auto read = state_from_json(to_json(state));
+
+        REQUIRE_MESSAGE(read.has_value(), read.error().reason);
+        CHECK(*read == state);
+        CHECK(reason(snapshot_with("wireguard", R"({"wg0": {"public_key": null, "fwmark": 0, "peers": {"x": {}}}})")) ==
+              "wireguard.wg0.peers.x: its name is not a public key");
+    }
+
     TEST_CASE("of two equal keys neither is believed") {
         CHECK(reason(snapshot_with("sysctls", R"({"a": "1", "a": "0"})")) ==
               "a: said twice in one object");
