@@ -178,7 +178,7 @@ void read(const At& at, WireguardDevice& out) {
     object.optional("listen_port", out.listen_port);
     object.required("fwmark", out.fwmark);
     object.map("peers", [&](const std::string& name, const At& item) {
-        // Linux takes a peer of the key that is all zeros (6.1 drivers/net/wireguard/netlink.c, set_peer); no topology
+        // Linux takes a peer of the key that is all zeros (drivers/net/wireguard/netlink.c, set_peer); no topology
         // can have one.
         const auto key = name == text(PublicKey{}) ? PublicKey{} : PublicKey::parse(name);
         if (!key) return item.wrong("its name is not a public key");
