@@ -64,7 +64,8 @@ class Service::WgSocket final : public io::Reader {
 };
 
 /// Not to be reachable for `wg` is no reason not to carry: in another network namespace, but the same file
-/// system, somebody else can have a device of this name, and keeps it. A descriptor or the folder that was missing may come.
+/// system, somebody else can have a device of this name, and keeps it. A descriptor or the folder that was
+/// missing may come.
 void Service::serve_wg(const IfName& device) {
     if (wg_sockets_.contains(device)) return;
     auto socket = WgSocket::open(*this, device);
