@@ -1,66 +1,81 @@
 #pragma once
-// One thread that carries the frames of any number of endpoints, each of them of its own kind:
+// Endpoints on one thread or several: each endpoint is in one lane (lane.hpp), the first lane belongs to the thread
+// that calls, every other has a thread of its own.
 //
-//     gue_endpoint.hpp         Ethernet over GUE, for kernels that have no GRE or FOU
-//     wireguard_endpoint.hpp   Ethernet in GRE, and packets, over WireGuard
+//     the caller's thread    lane 0: endpoints, and whatever else watches loop(), such as a control socket
+//     thread k               lane k: endpoints
 //
-// Endpoints come, change and go while it runs; whoever changes them (a control socket) watches the same
-// loop and is called between two turns.
+// Whoever changes endpoints or asks them does so on the caller's thread, and holds the other lanes meanwhile: between
+// two of their turns. Everything here does that by itself.
 
-#include "daemon/datapath/gue_endpoint.hpp"
-#include "daemon/datapath/wireguard_endpoint.hpp"
-
-#include <algorithm>
-#include <iterator>
-#include <map>
+#include "daemon/datapath/lane.hpp"
 
 namespace overlay::datapath {
 
 class Engine {
   public:
-    /// Of `offloads` it does without those that fail their test. What `memory` says of the cryptography holds for the
-    /// whole process. Errors: Failed.
-    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const io::Offloads& offloads,
-                                                              const Memory& memory = default_memory);
+    static constexpr unsigned max_threads = 64;
 
-    /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open.
-    /// Errors: those of opening it; a device or port that failed leaves what was there before.
+    /// Of `offloads` it does without those that fail their test. What `memory` says of the cryptography holds for the
+    /// whole process, of the rest each thread has as much. Errors: Failed.
+    [[nodiscard]] static Result<std::unique_ptr<Engine>> make(const io::Offloads& offloads,
+                                                              const Memory& memory = default_memory,
+                                                              unsigned threads = 1);
+
+    /// While it lives, all lanes stand still. On the caller's thread; one inside another is fine.
+    class Hold {
+      public:
+        explicit Hold(Engine& engine) : engine_{&engine} { engine.hold(); }
+        Hold(Hold&& other) noexcept : engine_{std::exchange(other.engine_, nullptr)} {}
+        Hold(const Hold&) = delete;
+        Hold& operator=(const Hold&) = delete;
+        ~Hold() {
+            if (engine_ != nullptr) engine_->let_go();
+        }
+
+      private:
+        Engine* engine_;
+    };
+
+    /// One that nobody else touches meanwhile; nothing, where there is none.
+    class Wireguard {
+      public:
+        Wireguard(Hold hold, WireguardEndpoint* endpoint) : hold_{std::move(hold)}, endpoint_{endpoint} {}
+        explicit operator bool() const { return endpoint_ != nullptr; }
+        WireguardEndpoint* operator->() const { return endpoint_; }
+
+      private:
+        Hold hold_;
+        WireguardEndpoint* endpoint_;
+    };
+
+    /// Adds the endpoint, to the lane that has fewest, or makes the one of this name so (Lane::set).
     [[nodiscard]] Result<void> set(const GueEndpointConfig& config);
     [[nodiscard]] Result<void> set(const WireguardEndpointConfig& config);
     void remove(const std::string& name);
-    /// For `wg` and the like; nullptr: there is none. Stays until it is removed.
-    [[nodiscard]] WireguardEndpoint* wireguard(const std::string& name);
+    /// For `wg` and the like.
+    [[nodiscard]] Wireguard wireguard(const std::string& name);
 
     /// For descriptors of others.
-    [[nodiscard]] io::EventLoop& loop() { return loop_; }
-    /// Carries until `stop` is readable. Errors: Failed, when the loop itself breaks.
+    [[nodiscard]] io::EventLoop& loop() { return lanes_.front()->loop(); }
+    /// Carries until `stop` is readable. Errors: Failed, when a loop itself breaks or a thread does not start.
     [[nodiscard]] Result<void> run(int stop);
 
     /// What a new link begins with.
     [[nodiscard]] const io::Offloads& offloads() const { return offloads_; }
-    [[nodiscard]] std::vector<LinkReport> reports() const;
+    [[nodiscard]] std::vector<LinkReport> reports();
     /// Devices of all endpoints that cannot be read any more.
-    [[nodiscard]] std::vector<IfName> broken() const;
+    [[nodiscard]] std::vector<IfName> broken();
 
   private:
-    Engine(io::EventLoop loop, const io::Offloads& offloads, const Memory& memory)
-        : loop_{std::move(loop)}, offloads_{offloads}, workspace_{memory} {}
-    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_}; }
-    [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
-    /// What `ask` says of each endpoint, in one list.
-    template <class Ask>
-    [[nodiscard]] auto of_all(const Ask& ask) const {
-        decltype(ask(*gue_.begin()->second)) out;
-        for (const auto& [name, endpoint] : gue_) std::ranges::move(ask(*endpoint), std::back_inserter(out));
-        for (const auto& [name, endpoint] : wireguard_) std::ranges::move(ask(*endpoint), std::back_inserter(out));
-        return out;
-    }
+    explicit Engine(const io::Offloads& offloads) : offloads_{offloads} {}
+    void hold();
+    void let_go();
+    [[nodiscard]] Lane& lane_of(const std::string& name);
 
-    io::EventLoop loop_;
     io::Offloads offloads_;
-    Workspace workspace_;
-    std::map<std::string, std::unique_ptr<GueEndpoint>> gue_;
-    std::map<std::string, std::unique_ptr<WireguardEndpoint>> wireguard_;
+    std::vector<std::unique_ptr<Lane>> lanes_;
+    unsigned holds_ = 0;   ///< one inside another
 };
 
 }  // namespace overlay::datapath

@@ -1,9 +1,9 @@
 #include "daemon/io/event_loop.hpp"
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
+#include <span>
 
-#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -45,26 +45,33 @@ void EventLoop::forget(int fd, std::uint64_t id) {
     readers_.erase(id);
 }
 
-Result<void> EventLoop::wait(Deadline deadline) {
-    if (deadline != alarm_at_) {
-        if (auto set = set_alarm(deadline); !set) return set;
-    }
-    std::array<epoll_event, 64> events{};
-    const int count = ::epoll_wait(poll_.get(), events.data(), events.size(), -1);
+Result<void> EventLoop::sleep() {
+    const int count = ::epoll_wait(poll_.get(), events_.data(), static_cast<int>(events_.size()), -1);
     if (count < 0 && errno != EINTR) return fail(system_error("wait for events", errno));
-    for (int i = 0; i < count; ++i) {
-        const std::uint64_t id = events[static_cast<std::size_t>(i)].data.u64;
-        const auto found = readers_.find(id);
+    count_ = static_cast<std::size_t>(std::max(count, 0));
+    return {};
+}
+
+void EventLoop::tell() {
+    for (const epoll_event& event : std::span{events_}.first(count_)) {
+        const auto found = readers_.find(event.data.u64);
         if (found != readers_.end()) found->second->on_readable();
-        if (id != 0) continue;
+        if (event.data.u64 != 0) continue;
         std::uint64_t rings = 0;
         (void)!::read(alarm_.get(), &rings, sizeof rings);
         alarm_at_ = Deadline::max();
     }
+}
+
+Result<void> EventLoop::wait(Deadline deadline) {
+    if (auto set = set_alarm(deadline); !set) return set;
+    if (auto slept = sleep(); !slept) return slept;
+    tell();
     return {};
 }
 
 Result<void> EventLoop::set_alarm(Deadline deadline) {
+    if (deadline == alarm_at_) return {};
     using std::chrono::nanoseconds;
     itimerspec when{};
     if (deadline != Deadline::max()) {

@@ -1,11 +1,14 @@
 #pragma once
 // One thread's waiting: descriptors that somebody watches, and one alarm. Who is called may watch and
-// forget others while it is called.
+// forget others while it is called, and set the alarm. So may other threads while this one sleeps.
 
 #include "daemon/io/files.hpp"
 #include "daemon/wireguard/moment.hpp"
 
+#include <array>
 #include <unordered_map>
+
+#include <sys/epoll.h>
 
 namespace overlay::io {
 
@@ -60,19 +63,25 @@ class EventLoop {
     ~EventLoop() = default;
 
     [[nodiscard]] Result<Watch> watch(int fd, Reader& who);
-    /// Sleeps until something can be read or the deadline is there, and tells every reader that has
-    /// something. Errors: Failed, when the loop itself breaks.
+    /// When sleep() is to end at the latest. Errors: Failed.
+    [[nodiscard]] Result<void> set_alarm(Deadline deadline);
+    /// Until something can be read, or the alarm rings. Errors: Failed, when the loop itself breaks.
+    [[nodiscard]] Result<void> sleep();
+    /// Every reader that had something when it woke up, and is still there.
+    void tell();
+    /// All three, where no other thread has a part in it.
     [[nodiscard]] Result<void> wait(Deadline deadline);
 
   private:
     friend class Watch;
     EventLoop(UniqueFd poll, UniqueFd alarm) : poll_{std::move(poll)}, alarm_{std::move(alarm)} {}
-    Result<void> set_alarm(Deadline deadline);
     void forget(int fd, std::uint64_t id);
 
     UniqueFd poll_;
     UniqueFd alarm_;
     Deadline alarm_at_ = Deadline::max();
+    std::array<epoll_event, 64> events_{};   ///< of the last sleep
+    std::size_t count_ = 0;
     std::unordered_map<std::uint64_t, Reader*> readers_;
     std::uint64_t next_id_ = 1;   ///< 0 is the alarm; never used again, so that a late event finds nobody
 };

@@ -187,10 +187,6 @@ void Carried::follow_mtus() {
     }
 }
 
-datapath::WireguardEndpoint* Carried::device(const IfName& name) {
-    return devices_.contains(name) ? engine_.wireguard(name.str()) : nullptr;
-}
-
 // ---- both ---------------------------------------------------------------------------------------
 
 Result<void> Carried::remove(const IfName& name) {

@@ -30,8 +30,8 @@ class Carried {
     [[nodiscard]] Result<void> add_device(const IfName& name);
     /// A TAP or a TUN, together with what hangs on it. Errors: NotFound.
     [[nodiscard]] Result<void> remove(const IfName& name);
-    /// nullptr: there is none.
-    [[nodiscard]] datapath::WireguardEndpoint* device(const IfName& name);
+    /// Nothing, where there is none.
+    [[nodiscard]] datapath::Engine::Wireguard device(const IfName& name) { return engine_.wireguard(name.str()); }
 
     using Links = std::map<IfName, GretapAttributes>;
     /// Whose devices somebody has deleted: TAPs, which are forgotten. WireGuard devices keep their sessions, and

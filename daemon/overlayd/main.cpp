@@ -7,6 +7,7 @@
 #include "daemon/overlayd/options.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -71,8 +72,9 @@ class Ticks final : public io::Reader {
         is_soon_ = false;
         tick_();
     }
+    /// Of any thread.
     void soon() {
-        if (std::exchange(is_soon_, true)) return;
+        if (is_soon_.exchange(true)) return;
         constexpr long in_a_moment = 20'000'000;   // ns: what happens together is kept together
         const itimerspec next{{2, 0}, {0, in_a_moment}};
         (void)::timerfd_settime(fd_.get(), 0, &next, nullptr);
@@ -80,7 +82,7 @@ class Ticks final : public io::Reader {
 
   private:
     std::function<void()> tick_;
-    bool is_soon_ = false;
+    std::atomic<bool> is_soon_ = false;
     io::UniqueFd fd_;
     io::Watch watch_;
 };
@@ -110,7 +112,7 @@ Result<void> run(Options& options) {
     if (!lock) return pass_on(lock);
     auto end = end_by_signal();
     if (!end) return pass_on(end);
-    auto engine = datapath::Engine::make(options.offloads, options.memory);
+    auto engine = datapath::Engine::make(options.offloads, options.memory, options.threads);
     if (!engine) return pass_on(engine);
     for (const std::string& each : io::news(options.offloads, (*engine)->offloads()))
         std::cerr << "overlayd: " << each << "\n";

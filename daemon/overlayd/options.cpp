@@ -6,6 +6,7 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include <charconv>
 #include <sstream>
 
 namespace overlay::overlayd {
@@ -37,7 +38,9 @@ po::options_description settings(Options& out) {
         "offload", po::value<std::string>()->default_value("auto")->value_name("WORDS"),
         "auto, none, or some of device (device-tso, device-gro) and socket (udp-gso, udp-gro), with commas between")(
         "memory", po::value<std::string>()->default_value("default")->value_name("WORD"),
-        "default, or small: for a router with a few links, less than 8 MiB at some cost of speed");
+        "default, or small: for a router with a few links, less than 8 MiB at some cost of speed")(
+        "threads", po::value<std::string>()->default_value("1")->value_name("N"),
+        "that carry: each UDP port and each WireGuard device is one thread's");
     return settings;
 }
 
@@ -53,12 +56,23 @@ po::options_description of_the_command_line(Options& out) {
     return options;
 }
 
+Result<unsigned> threads_of(const std::string& word) {
+    unsigned out = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), out);
+    const bool is_number = error == std::errc{} && end == word.data() + word.size();
+    if (is_number && out >= 1 && out <= datapath::Engine::max_threads) return out;
+    return wrong("read the number of threads",
+                 fmt::format("\"{}\" is no number from 1 to {}", word, datapath::Engine::max_threads));
+}
+
 /// Of the options whose values are words of our own. Errors: Invalid, naming the word.
 Result<void> check_words(const std::string& option, const std::string& value) {
     if (option == "offload") {
         if (const auto parsed = io::Offloads::parse(value); !parsed) return pass_on(parsed);
     } else if (option == "memory") {
         if (const auto parsed = datapath::Memory::parse(value); !parsed) return pass_on(parsed);
+    } else if (option == "threads") {
+        if (const auto parsed = threads_of(value); !parsed) return pass_on(parsed);
     }
     return {};
 }
@@ -123,7 +137,7 @@ Result<void> read_options(const std::vector<std::string>& words, Options& out) {
             return {};
         }
         if (values.count("ready-fd") != 0) out.ready_fd = values["ready-fd"].as<int>();
-        for (const char* const option : {"offload", "memory"}) {
+        for (const char* const option : {"offload", "memory", "threads"}) {
             const auto checked = check_words(option, values[option].as<std::string>());
             if (!checked) return wrong(std::string{"--"} + option, checked.error().reason);
         }
@@ -134,6 +148,7 @@ Result<void> read_options(const std::vector<std::string>& words, Options& out) {
     }
     out.offloads = io::Offloads::parse(values["offload"].as<std::string>()).value();
     out.memory = datapath::Memory::parse(values["memory"].as<std::string>()).value();
+    out.threads = threads_of(values["threads"].as<std::string>()).value();
     return {};
 }
 

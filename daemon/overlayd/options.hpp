@@ -16,6 +16,7 @@ struct Options {
     ServiceOptions service;
     io::Offloads offloads;
     datapath::Memory memory = datapath::default_memory;
+    unsigned threads = 1;   ///< 1 to Engine::max_threads
     int ready_fd = -1;
     bool supervise = false;
     bool version = false;   ///< is all that is asked for

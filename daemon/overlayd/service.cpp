@@ -38,8 +38,8 @@ class Service::WgSocket final : public io::Reader {
   public:
     static Result<std::unique_ptr<WgSocket>> open(Service& service, const IfName& device) {
         auto answer = [&service, device](std::string_view request) {
-            datapath::WireguardEndpoint* endpoint = service.carried_.device(device);
-            if (endpoint == nullptr) return wireguard::SecretText{};
+            const auto endpoint = service.carried_.device(device);
+            if (!endpoint) return wireguard::SecretText{};
             wireguard::SecretText out = endpoint->answer(request);
             if (!request.starts_with("get=1")) service.keep();
             return out;
@@ -81,8 +81,8 @@ void Service::serve_wg(const IfName& device) {
 }
 
 Result<std::string> Service::uapi(const std::string& name, std::string_view request) {
-    datapath::WireguardEndpoint* device = carried_.device(IfName::from_kernel(name));
-    if (device == nullptr)
+    const auto device = carried_.device(IfName::from_kernel(name));
+    if (!device)
         return fail(Error::Kind::NotFound, "configure " + name, "no WireGuard device of ours", ENODEV);
     const wireguard::SecretText answer = device->answer(request);
     if (answer.empty()) return invalid("neither get=1 nor set=1");
@@ -251,7 +251,7 @@ void Service::let_go_of_broken() {
 /// All of it or nothing: a device with half of its settings would be in nobody's file.
 Result<void> Service::resume_device(const IfName& name, const wireguard::SecretText& settings) {
     if (const auto added = add_device(name); !added) return added;
-    datapath::WireguardEndpoint* const device = carried_.device(name);
+    const auto device = carried_.device(name);
     const wireguard::SecretText answer = device->answer(view(settings));
     const auto done = control::outcome_of(view(answer), "configure " + name.str());
     if (!done) (void)remove(name);

@@ -49,21 +49,23 @@ TEST_SUITE("overlayd's options") {
 
     TEST_CASE("a file sets what the command line does not") {
         const File file{"# what this router does without\n\noffload = udp-gro,device-tso\nrun-dir=/run/other\n"
-                        "memory = small\n"};
+                        "memory = small\nthreads = 3\n"};
         const auto read = read_options({"--config", file.path(), "--state-dir", "/var/other"});
         REQUIRE(read);
         CHECK(read->offloads == *io::Offloads::parse("device-tso,udp-gro"));
         CHECK(read->memory.turn_bytes == datapath::small_memory.turn_bytes);
+        CHECK(read->threads == 3);
         CHECK(read->service.run_directory == "/run/other");
         CHECK(read->service.state_directory == "/var/other");
         CHECK(read->service.uapi_directory == "/var/run/wireguard");
         CHECK_FALSE(read->supervise);
 
         const auto stated = read_options({"--config", file.path(), "--offload", "none", "--run-dir=/run/mine",
-                                          "--memory", "default"});
+                                          "--memory", "default", "--threads", "64"});
         REQUIRE(stated);
         CHECK(stated->offloads == io::Offloads::none());
         CHECK(stated->memory.turn_bytes == datapath::default_memory.turn_bytes);
+        CHECK(stated->threads == 64);
         CHECK(stated->service.run_directory == "/run/mine");
     }
 
@@ -77,6 +79,8 @@ TEST_SUITE("overlayd's options") {
         };
         told("\noffload = fast\n", "line 2: \"fast\" is neither");
         told("memory = little\n", "line 1: \"little\" is neither default nor small");
+        for (const std::string word : {"0", "65", "-1", "1.0", "two", "+2", "99999999999"})
+            told("threads = " + word + "\n", "line 1: \"" + word + "\" is no number from 1 to 64");
         told("ofload = none\n", "line 1: unrecognised option 'ofload'");
         told("# a\n# b\nnone\n", "line 3: ");
         told("[overlayd]\noffload = none\n", "line 1: there are no sections");

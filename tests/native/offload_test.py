@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """overlayd's offloads: links of both kinds carry TCP whole with any of them off and with all; a kernel that breaks one
-is found out at start; what the file says holds for the overlayd that apply starts, its small memory, too.
+is found out at start; what the file says holds for the overlayd that apply starts, its memory and its threads, too.
 
 Two spokes at a hub, one by gretap over GUE and one by gretap in WireGuard, joined by the hub's bridge. The run
 directories are longer than a unix socket's address.
 """
 
+import concurrent.futures
+import os
 import pathlib
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from network import batch, tcp_each_way   # noqa: E402
@@ -104,6 +107,15 @@ def resident_mib(pid):
     raise AssertionError(f"{pid} has no memory")
 
 
+def seconds_of_threads(pid):
+    """Processor time of each, by thread id (proc(5): utime and stime)."""
+    out = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        out[task.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return out
+
+
 def words_but(*off):
     return ",".join(name for name in names if name not in off) or "none"
 
@@ -183,6 +195,46 @@ def _(s):
     s.equal({name: len(each) for name, each in resident.items()}, dict.fromkeys(inner, 2), "processes of overlayd")
     s.check(all(mib <= 8 for each in resident.values() for mib in each), f"MiB: {resident}")
     s.note(f"MiB: {resident}")
+
+
+@story("with threads = 3 the port and the WireGuard device are a thread's each, while they are asked and changed, too")
+def _(s):
+    network = Network(s)
+    network.restart("threads = 3\n")
+    hub = network.node["hub"]
+    supervisor, worker = network.pids("hub")
+    s.equal(len(seconds_of_threads(worker)), 3, "threads of the hub's worker")
+    peer = hub.run("wg", "show", "wg-offloads", "peers").out.strip()
+    done, asked = threading.Event(), []
+
+    def ask():
+        while not done.is_set():
+            seconds = str(10 + len(asked) % 50)
+            hub.run("wg", "set", "wg-offloads", "peer", peer, "persistent-keepalive", seconds)
+            told = hub.run("wg", "show", "wg-offloads", "persistent-keepalive").out.split()
+            asked.append((told, [peer, seconds]))
+            network.offloads("hub")
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        answers = other.submit(ask)
+        try:
+            for _ in range(3):
+                network.tcp(20)
+        finally:
+            done.set()
+        answers.result()
+    s.check(len(asked) >= 10, f"asked {len(asked)} times while TCP went through")
+    s.equal([each for each in asked if each[0] != each[1]], [], "keepalives that are not as they were set")
+    used = sorted(seconds_of_threads(worker).values())
+    s.check(used[0] < 0.1 < used[1], f"processor seconds of a thread without endpoint, of two with one each: {used}")
+    s.equal(network.lost(), [], "frames that a device did not take")
+
+    run("kill", "-KILL", worker)
+    wait_until(lambda: len(network.pids("hub")) == 2 and worker not in network.pids("hub"), "another worker")
+    network.tcp(2)
+    run("kill", "-TERM", supervisor)
+    wait_until(lambda: not network.pids("hub"), "all threads end when they are asked to", deadline=2)
+    s.note(f"asked and changed {len(asked)} times; processor seconds {used}")
 
 
 @story("where wg's folder cannot be had, links are carried all the same, and wg reaches them when it can")

@@ -2,7 +2,7 @@
 // changed. A driver of the data path for tests and measurements, until overlayd carries links by itself.
 //
 //     carry FILE
-//     {"offload": "auto" | "none" | "device-tso,udp-gro", "endpoints": [
+//     {"offload": "auto" | "none" | "device-tso,udp-gro", "threads": 2, "endpoints": [
 //       {"local": "10.9.0.1", "port": 5555, "links": [
 //         {"device": "gt", "remote": "10.9.0.2", "remote_port": 5555, "key": 77}]},
 //       {"private_key": "base64", "port": 51820, "mtu": 1420, "tun": "wg", "stamp_file": "/…", "peers": [
@@ -165,7 +165,7 @@ int run(const std::string& path) {
     const io::UniqueFd stop = signals({SIGTERM, SIGINT}), hangups = signals({SIGHUP});
     const auto memory = datapath::Memory::parse(json.value("memory", "default"));
     if (!memory) return complain(memory.error());
-    const auto made = datapath::Engine::make(*offloads, *memory);
+    const auto made = datapath::Engine::make(*offloads, *memory, json.value("threads", 1U));
     if (!made) return complain(made.error());
     datapath::Engine& engine = **made;
     Config config{engine, path, hangups.get()};

@@ -1,0 +1,72 @@
+#pragma once
+// What one thread carries: the frames of any number of endpoints, each of them of its own kind:
+//
+//     gue_endpoint.hpp         Ethernet over GUE, for kernels that have no GRE or FOU
+//     wireguard_endpoint.hpp   Ethernet in GRE, and packets, over WireGuard
+//
+// Endpoints come, change and go while it runs; whoever changes them is called by the same loop between two turns, or
+// belongs to another thread and holds the lane meanwhile.
+
+#include "daemon/datapath/gue_endpoint.hpp"
+#include "daemon/datapath/turn_lock.hpp"
+#include "daemon/datapath/wireguard_endpoint.hpp"
+
+#include <algorithm>
+#include <initializer_list>
+#include <iterator>
+#include <map>
+
+namespace overlay::datapath {
+
+class Lane {
+  public:
+    /// Errors: Failed. `offloads` must outlive it.
+    [[nodiscard]] static Result<std::unique_ptr<Lane>> make(const io::Offloads& offloads, const Memory& memory);
+
+    /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open.
+    /// Errors: those of opening it; a device or port that failed leaves what was there before.
+    [[nodiscard]] Result<void> set(const GueEndpointConfig& config);
+    [[nodiscard]] Result<void> set(const WireguardEndpointConfig& config);
+    void remove(const std::string& name);
+    [[nodiscard]] bool has(const std::string& name) const { return gue_.contains(name) || wireguard_.contains(name); }
+    [[nodiscard]] std::size_t endpoints() const { return gue_.size() + wireguard_.size(); }
+    /// nullptr: there is none. Stays until it is removed.
+    [[nodiscard]] WireguardEndpoint* wireguard(const std::string& name);
+
+    /// For descriptors of others.
+    [[nodiscard]] io::EventLoop& loop() { return loop_; }
+    /// Carries until one of `stops` is readable, the lock held but while it sleeps. Errors: Failed, when the loop
+    /// itself breaks.
+    [[nodiscard]] Result<void> run(std::initializer_list<int> stops);
+
+    [[nodiscard]] TurnLock& lock() { return lock_; }
+    /// Of who held the lane, before letting go: endpoints may want to be called sooner than before.
+    [[nodiscard]] Result<void> set_alarm() { return loop_.set_alarm(next_deadline()); }
+
+    [[nodiscard]] std::vector<LinkReport> reports() const;
+    /// Devices of all endpoints that cannot be read any more.
+    [[nodiscard]] std::vector<IfName> broken() const;
+
+  private:
+    Lane(io::EventLoop loop, const io::Offloads& offloads, const Memory& memory)
+        : loop_{std::move(loop)}, offloads_{offloads}, workspace_{memory} {}
+    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_}; }
+    [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
+    /// What `ask` says of each endpoint, in one list.
+    template <class Ask>
+    [[nodiscard]] auto of_all(const Ask& ask) const {
+        decltype(ask(*gue_.begin()->second)) out;
+        for (const auto& [name, endpoint] : gue_) std::ranges::move(ask(*endpoint), std::back_inserter(out));
+        for (const auto& [name, endpoint] : wireguard_) std::ranges::move(ask(*endpoint), std::back_inserter(out));
+        return out;
+    }
+
+    TurnLock lock_;
+    io::EventLoop loop_;
+    const io::Offloads& offloads_;
+    Workspace workspace_;
+    std::map<std::string, std::unique_ptr<GueEndpoint>> gue_;
+    std::map<std::string, std::unique_ptr<WireguardEndpoint>> wireguard_;
+};
+
+}  // namespace overlay::datapath
