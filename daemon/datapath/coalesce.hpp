@@ -66,6 +66,7 @@ class Coalescer {
     void clear();
     /// From the next frame on.
     void stop_merging() { merges_ = false; }
+    void stop_merging_udp() { merges_udp_ = false; }
 
   private:
     /// Flows that are open at a time; a flow beyond them closes the oldest.

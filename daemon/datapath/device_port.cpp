@@ -71,6 +71,7 @@ void DevicePort::write_out() {
         counters.count(DropReason::DeviceFull, writer_.write(tap_, frame));
     coalescer_.clear();
     if (!writer_.merging().is_on()) coalescer_.stop_merging();
+    if (!writer_.takes_udp()) coalescer_.stop_merging_udp();
 }
 
 }  // namespace overlay::datapath

@@ -43,6 +43,8 @@ class FrameWriter {
 
     /// Off since a device refused a super-frame whose frames it took.
     [[nodiscard]] const io::Offload& merging() const { return merging_; }
+    /// The same of UDP's alone, which a device may refuse and take TCP's.
+    [[nodiscard]] bool takes_udp() const { return takes_udp_; }
 
     /// `Device` has `int write(std::span<const iovec>)`, as io::Tap has. The number of frames that it did not take.
     template <class Device>
@@ -55,8 +57,9 @@ class FrameWriter {
         if (is_plain || is_full(reason)) return frame.frame_count();
         const std::size_t lost = write_apart(device, frame);
         // A device that is down or gone refuses either, and one without memory the large ones first.
-        if (frame.frame_count() > 1 && lost < frame.frame_count() && reason != ENOMEM)
-            merging_ = {.state = io::Offload::State::Refused, .error_number = reason};
+        const bool is_refused = frame.frame_count() > 1 && lost < frame.frame_count() && reason != ENOMEM;
+        if (is_refused && is_udp) takes_udp_ = false;
+        if (is_refused && !is_udp) merging_ = {.state = io::Offload::State::Refused, .error_number = reason};
         return lost;
     }
 

@@ -9,13 +9,15 @@ directories are longer than a unix socket's address.
 import concurrent.futures
 import os
 import pathlib
+import socket
 import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from network import batch, tcp_each_way   # noqa: E402
-from story import build, main, overlayctl, run, sample, story, wait_until   # noqa: E402
+from network import Capture, batch, inside, tcp_each_way   # noqa: E402
+from story import Skip, build, main, overlayctl, run, sample, story, wait_until   # noqa: E402
 
+UDP_SEGMENT = 103   # linux/udp.h
 names = ("device-tso", "device-gro", "udp-gso", "udp-gro")
 overlayd = build / "daemon/overlayd"
 inner = {"hub": "10.8.0.1", "gue": "10.8.0.2", "wg": "10.8.0.3"}
@@ -184,6 +186,22 @@ def _(s):
         s.equal(offloads, {name: "on" for name in names}, f"offloads of {link}")
     s.check(" is off" not in network.log("gue"), network.log("gue"))
     network.tcp(2)
+
+
+@story("datagrams of one size that come together reach the device as one, where the kernel takes such")
+def _(s):
+    network = Network(s)
+    network.restart("")
+    hub, spoke = network.node["hub"], network.node["gue"]
+    device = next(link for link in network.offloads("hub") if "gue" in link)
+    if "tx-udp-segmentation: on" not in hub.run("ethtool", "-k", device).out:
+        raise Skip("Linux before 6.2")
+    with Capture(hub, device) as capture:
+        with inside(spoke), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+            sender.sendto(b"".join(bytes([n]) * 1000 for n in range(20)), (inner["hub"], 9000))
+        whole = capture.wait(lambda packet: packet.frame[-1000:] == bytes([19]) * 1000, "the last datagram")
+    s.equal(len(whole.frame), 14 + 20 + 8 + 20 * 1000, "bytes of the frame that it came in")
 
 
 @story("with memory = small the worker that carries stays below 8 MiB, and so does its supervisor")

@@ -211,6 +211,27 @@ TEST_SUITE("writing frames") {
         }
     }
 
+    TEST_CASE("who refuses UDP's super-frames is offered no more of them, and gets TCP's as before") {
+        Coalescer coalescer{Inner::Ethernet, {}, 64, true};
+        FrameWriter writer{Inner::Ethernet, {}, true};
+        FakeDevice device{.super_frame_error = EINVAL};
+        const std::vector<Packet> datagrams(3, test::udp_frame(500, false));
+        for (const std::size_t calls : {4U, 3U}) {   // the first of them in vain
+            CHECK(turn(coalescer, writer, device, datagrams) == 0);
+            CHECK(device.taken.size() == 3);
+            CHECK(device.calls == calls);
+            device = {.super_frame_error = EINVAL};
+        }
+        CHECK_FALSE(writer.takes_udp());
+        coalescer.stop_merging_udp();
+        CHECK(turn(coalescer, writer, device, datagrams) == 0);
+        CHECK(device.taken == datagrams);
+        device = {};
+        CHECK(writer.merging().is_on());
+        CHECK(turn(coalescer, writer, device, flow(20, {.payload_bytes = 1000})) == 0);
+        CHECK(device.super_frames == 1);
+    }
+
     TEST_CASE("a device that takes super-frames gets them") {
         Coalescer coalescer{Inner::Ethernet, {}, 64};
         FrameWriter writer{Inner::Ethernet, {}};
