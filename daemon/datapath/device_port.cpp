@@ -18,6 +18,7 @@ DevicePort::DevicePort(const IfName& name, io::Tap tap, Inner inner, const io::O
                        std::size_t super_frames)
     : name_{name},
       tap_{std::move(tap)},
+      inner_{inner},
       coalescer_{inner, offloads, super_frames, tap_.takes_udp()},
       writer_{inner, offloads, tap_.takes_udp()} {}
 
@@ -26,6 +27,12 @@ Result<DevicePort> DevicePort::open(const IfName& name, io::Tap::Kind kind, cons
     auto tap = io::Tap::open(name, kind, offloads);
     if (!tap) return pass_on(tap);
     return DevicePort{name, std::move(*tap), inner_of(kind), offloads, super_frames};
+}
+
+Result<DevicePort> DevicePort::beside(const io::Offloads& offloads, std::size_t super_frames) const {
+    auto tap = tap_.beside();
+    if (!tap) return pass_on(tap);
+    return DevicePort{name_, std::move(*tap), inner_, offloads, super_frames};
 }
 
 Result<void> DevicePort::watch(io::EventLoop& loop, io::Reader& reader) {

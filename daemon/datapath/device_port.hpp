@@ -23,6 +23,14 @@ struct LinkCounters {
         sent_frames += frames;
         sent_bytes += bytes;
     }
+    void add(const LinkCounters& other) {
+        sent_frames += other.sent_frames;
+        sent_bytes += other.sent_bytes;
+        received_frames += other.received_frames;
+        received_bytes += other.received_bytes;
+        lost_datagrams += other.lost_datagrams;
+        for (std::size_t i = 0; i < drops.size(); ++i) drops[i] += other.drops[i];
+    }
 };
 
 class DevicePort {
@@ -33,6 +41,9 @@ class DevicePort {
     /// `super_frames`: room for so many until they are written. Errors: those of Tap::open.
     [[nodiscard]] static Result<DevicePort> open(const IfName& name, io::Tap::Kind kind, const io::Offloads& offloads,
                                                  std::size_t super_frames);
+
+    /// The same device for another thread. Errors: those of Tap::beside.
+    [[nodiscard]] Result<DevicePort> beside(const io::Offloads& offloads, std::size_t super_frames) const;
 
     [[nodiscard]] const IfName& name() const { return name_; }
     /// What became of the device's own two.
@@ -64,6 +75,7 @@ class DevicePort {
 
     IfName name_;
     io::Tap tap_;
+    wire::Inner inner_;
     io::Watch watch_;   // after the descriptor that it watches
     Coalescer coalescer_;
     FrameWriter writer_;

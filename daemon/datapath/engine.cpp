@@ -18,7 +18,7 @@ Result<std::unique_ptr<Engine>> Engine::make(const io::Offloads& offloads, const
     if (!memory.multi_buffer_crypto) wireguard::ipsec_mb::do_without();
     std::unique_ptr<Engine> out{new Engine{io::self_tested(offloads)}};
     for (unsigned n = 0; n < threads; ++n) {
-        auto lane = Lane::make(out->offloads_, memory);
+        auto lane = Lane::make(out->offloads_, memory, {.index = n, .count = threads});
         if (!lane) return pass_on(lane);
         out->lanes_.push_back(std::move(*lane));
     }
@@ -43,38 +43,78 @@ void Engine::let_go() {
 
 // ---- endpoints ----------------------------------------------------------------------------------
 
-Lane& Engine::lane_of(const std::string& name) {
-    const auto there = std::ranges::find_if(lanes_, [&](const auto& lane) { return lane->has(name); });
-    if (there != lanes_.end()) return **there;
-    return **std::ranges::min_element(lanes_, {}, [](const auto& lane) { return lane->endpoints(); });
-}
-
 Result<void> Engine::set(const GueEndpointConfig& config) {
     const Hold held{*this};
-    return lane_of(config.name).set(config);
+    GueEndpoint* const first = lanes_.front()->gue(config.name);
+    if (first == nullptr || first->socket_options() != config.socket) return open(config);
+    const auto former = first->links();
+    if (auto set = first->set_links(config.links, broken()); !set) return set;
+    auto followed = all_follow(config.name);
+    if (!followed) {
+        (void)first->set_links(former, {});
+        (void)all_follow(config.name);
+    }
+    return followed;
+}
+
+Result<void> Engine::open(const GueEndpointConfig& config) {
+    remove(config.name);   // its port and its devices must be free to be opened
+    for (const auto& lane : lanes_) {
+        GueEndpoint* const first = lanes_.front()->gue(config.name);
+        auto endpoint = first == nullptr ? GueEndpoint::open(config, lane->tools())
+                                         : GueEndpoint::open_beside(*first, lane->tools());
+        if (!endpoint) {
+            remove(config.name);
+            return pass_on(endpoint);
+        }
+        lane->add(config.name, std::move(*endpoint));
+    }
+    return {};
+}
+
+Result<void> Engine::all_follow(const std::string& name) {
+    const GueEndpoint& first = *lanes_.front()->gue(name);
+    for (const auto& lane : lanes_ | std::views::drop(1)) {
+        if (auto followed = lane->gue(name)->follow(first); !followed) return followed;
+    }
+    return {};
 }
 
 Result<void> Engine::set(const WireguardEndpointConfig& config) {
     const Hold held{*this};
-    return lane_of(config.name).set(config);
+    if (const auto there = wireguard(config.name)) return there->set(config);
+    remove(config.name);
+    // The first has most to do besides.
+    Lane& lane = **std::ranges::min_element(lanes_ | std::views::reverse, {},
+                                            [](const auto& each) { return each->wireguard_devices(); });
+    auto endpoint = WireguardEndpoint::open(config, lane.tools());
+    if (!endpoint) return pass_on(endpoint);
+    lane.add(config.name, std::move(*endpoint));
+    return {};
 }
 
 void Engine::remove(const std::string& name) {
     const Hold held{*this};
-    lane_of(name).remove(name);
+    for (const auto& lane : lanes_) lane->remove(name);
 }
 
 Engine::Wireguard Engine::wireguard(const std::string& name) {
     Hold held{*this};
-    WireguardEndpoint* const endpoint = lane_of(name).wireguard(name);
-    return {std::move(held), endpoint};
+    const auto there = std::ranges::find_if(lanes_, [&](const auto& lane) { return lane->wireguard(name) != nullptr; });
+    return {std::move(held), there == lanes_.end() ? nullptr : (*there)->wireguard(name)};
 }
 
 std::vector<LinkReport> Engine::reports() {
     const Hold held{*this};
-    std::vector<LinkReport> out;
-    for (const auto& lane : lanes_) std::ranges::move(lane->reports(), std::back_inserter(out));
-    return out;
+    std::map<IfName, LinkReport> out;
+    for (const auto& lane : lanes_) {
+        for (LinkReport& report : lane->reports()) {
+            const auto [there, is_new] = out.try_emplace(report.name, report);
+            if (!is_new) there->second.add(report);
+        }
+    }
+    const auto values = std::views::values(out);
+    return {values.begin(), values.end()};
 }
 
 std::vector<IfName> Engine::broken() {

@@ -1,9 +1,9 @@
 #pragma once
-// Endpoints on one thread or several: each endpoint is in one lane (lane.hpp), the first lane belongs to the thread
-// that calls, every other has a thread of its own.
+// Endpoints on one thread or several. Each thread carries a lane (lane.hpp):
 //
-//     the caller's thread    lane 0: endpoints, and whatever else watches loop(), such as a control socket
-//     thread k               lane k: endpoints
+//     the caller's thread    lane 0: its share of every GUE port, some WireGuard devices, and whatever else watches
+//                            loop(), such as a control socket
+//     thread k               lane k: its share of every GUE port, some WireGuard devices
 //
 // Whoever changes endpoints or asks them does so on the caller's thread, and holds the other lanes meanwhile: between
 // two of their turns. Everything here does that by itself.
@@ -49,7 +49,9 @@ class Engine {
         WireguardEndpoint* endpoint_;
     };
 
-    /// Adds the endpoint, to the lane that has fewest, or makes the one of this name so (Lane::set).
+    /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open. A new WireGuard
+    /// device goes to the lane that has fewest.
+    /// Errors: those of opening it; a device or port that failed leaves what was there before.
     [[nodiscard]] Result<void> set(const GueEndpointConfig& config);
     [[nodiscard]] Result<void> set(const WireguardEndpointConfig& config);
     void remove(const std::string& name);
@@ -63,6 +65,7 @@ class Engine {
 
     /// What a new link begins with.
     [[nodiscard]] const io::Offloads& offloads() const { return offloads_; }
+    /// One per link, of all its threads.
     [[nodiscard]] std::vector<LinkReport> reports();
     /// Devices of all endpoints that cannot be read any more.
     [[nodiscard]] std::vector<IfName> broken();
@@ -71,7 +74,8 @@ class Engine {
     explicit Engine(const io::Offloads& offloads) : offloads_{offloads} {}
     void hold();
     void let_go();
-    [[nodiscard]] Lane& lane_of(const std::string& name);
+    [[nodiscard]] Result<void> open(const GueEndpointConfig& config);
+    [[nodiscard]] Result<void> all_follow(const std::string& name);
 
     io::Offloads offloads_;
     std::vector<std::unique_ptr<Lane>> lanes_;

@@ -9,9 +9,10 @@ namespace overlay::datapath {
 using namespace wire;
 
 struct GueEndpoint::Link final : io::Reader {
-    Link(GueEndpoint& owner, DevicePort device, const GueLinkConfig& what)
+    Link(GueEndpoint& owner, DevicePort device, const GueLinkConfig& what, unsigned which)
         : endpoint{owner},
           port{std::move(device)},
+          number{which},
           config{what},
           header{what.key},
           destination{io::SocketAddress::of({what.remote, what.remote_port})} {}
@@ -24,6 +25,7 @@ struct GueEndpoint::Link final : io::Reader {
 
     GueEndpoint& endpoint;
     DevicePort port;
+    unsigned number;   ///< the same in all endpoints of the port, another one for a device that was opened anew
     GueLinkConfig config;
     GretapGueHeader header;
     io::SocketAddress destination;
@@ -39,11 +41,27 @@ Result<std::unique_ptr<GueEndpoint>> GueEndpoint::open(const GueEndpointConfig& 
                                                        const EndpointTools& tools) {
     auto socket = io::UdpSocket::open(config.socket, tools.offloads);
     if (!socket) return pass_on(socket);
-    std::unique_ptr<GueEndpoint> out{new GueEndpoint{std::move(*socket), config.socket, tools}};
+    auto out = of(std::move(*socket), config.socket, tools);
+    if (!out) return out;
+    if (auto set = (*out)->set_links(config.links, {}); !set) return pass_on(set);
+    return out;
+}
+
+Result<std::unique_ptr<GueEndpoint>> GueEndpoint::open_beside(GueEndpoint& first, const EndpointTools& tools) {
+    auto socket = first.socket_.open_beside();
+    if (!socket) return pass_on(socket);
+    auto out = of(std::move(*socket), first.options_, tools);
+    if (!out) return out;
+    if (auto followed = (*out)->follow(first); !followed) return pass_on(followed);
+    return out;
+}
+
+Result<std::unique_ptr<GueEndpoint>> GueEndpoint::of(io::UdpSocket socket, const io::UdpOptions& options,
+                                                     const EndpointTools& tools) {
+    std::unique_ptr<GueEndpoint> out{new GueEndpoint{std::move(socket), options, tools}};
     auto watch = tools.loop.watch(out->socket_.fd(), *out);
     if (!watch) return pass_on(watch);
     out->watch_ = std::move(*watch);
-    if (auto set = out->set_links(config.links); !set) return pass_on(set);
     return out;
 }
 
@@ -55,31 +73,69 @@ GueEndpoint::Link* GueEndpoint::find_link(const IfName& device) const {
     return found == links_.end() ? nullptr : found->get();
 }
 
-Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::open_link(const GueLinkConfig& config) {
-    auto port = DevicePort::open(config.device, io::Tap::Kind::Tap, tools_.offloads,
-                                 tools_.workspace.memory.super_frames);
-    if (!port) return pass_on(port);
-    auto link = std::make_unique<Link>(*this, std::move(*port), config);
+Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::link_to(DevicePort port, const GueLinkConfig& config,
+                                                                unsigned number) {
+    auto link = std::make_unique<Link>(*this, std::move(port), config, number);
+    if (!tools_.share.has(number)) return link;
     if (auto watched = link->port.watch(tools_.loop, *link); !watched) return pass_on(watched);
     return link;
 }
 
-Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links) {
+Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links, const std::vector<IfName>& broken) {
+    const auto is_usable = [&](const Link& link) {
+        return !link.port.fault() && std::ranges::find(broken, link.port.name()) == broken.end();
+    };
     std::vector<std::unique_ptr<Link>> opened;
     for (const GueLinkConfig& config : links) {
         const Link* const there = find_link(config.device);
-        if (there != nullptr && !there->port.fault()) continue;
-        auto link = open_link(config);
+        if (there != nullptr && is_usable(*there)) continue;
+        auto port = DevicePort::open(config.device, io::Tap::Kind::Tap, tools_.offloads,
+                                     tools_.workspace.memory.super_frames);
+        if (!port) return pass_on(port);
+        auto link = link_to(std::move(*port), config, next_number_++);
         if (!link) return pass_on(link);
         opened.push_back(std::move(*link));
     }
     std::erase_if(links_, [&](const auto& link) {
         const auto wanted = std::ranges::find(links, link->port.name(), &GueLinkConfig::device);
-        if (wanted == links.end() || link->port.fault()) return true;
+        if (wanted == links.end() || !is_usable(*link)) return true;
         link->set(*wanted);
         return false;
     });
     std::ranges::move(opened, std::back_inserter(links_));
+    index_links();
+    return {};
+}
+
+Result<void> GueEndpoint::follow(const GueEndpoint& first) {
+    std::vector<std::unique_ptr<Link>> opened;
+    for (const auto& theirs : first.links_) {
+        if (std::ranges::any_of(links_, [&](const auto& link) { return link->number == theirs->number; })) continue;
+        auto port = theirs->port.beside(tools_.offloads, tools_.workspace.memory.super_frames);
+        if (!port) return pass_on(port);
+        auto link = link_to(std::move(*port), theirs->config, theirs->number);
+        if (!link) return pass_on(link);
+        opened.push_back(std::move(*link));
+    }
+    std::ranges::move(opened, std::back_inserter(links_));
+    std::erase_if(links_, [&](const auto& link) {
+        const auto theirs = std::ranges::find_if(
+            first.links_, [&](const auto& each) { return each->number == link->number; });
+        if (theirs == first.links_.end()) return true;
+        link->set((*theirs)->config);
+        return false;
+    });
+    index_links();
+    return {};
+}
+
+std::vector<GueLinkConfig> GueEndpoint::links() const {
+    std::vector<GueLinkConfig> out;
+    for (const auto& link : links_) out.push_back(link->config);
+    return out;
+}
+
+void GueEndpoint::index_links() {
     last_ = nullptr;
     by_address_.clear();
     for (const auto& link : links_) {
@@ -87,7 +143,6 @@ Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links) {
             LinkAddress{link->config.local, link->config.remote, link->config.key},
             link.get());
     }
-    return {};
 }
 
 std::vector<LinkReport> GueEndpoint::reports() const {

@@ -6,6 +6,9 @@
 //     TAP write ◀─ super-frames ◀─ coalesced flows ◀─ decapsulated, judged ◀─ one recvmmsg
 //
 // Bytes are known to gretap_gue.hpp, segment.hpp and coalesce.hpp; this file knows the order.
+//
+// Several threads carry one port with an endpoint each. The first has opened port and devices, the others share them:
+// every one has a socket at the port and receives what the kernel gives it, for any link; each device is read by one.
 
 #include "daemon/datapath/workspace.hpp"
 #include "daemon/datapath/gretap_gue.hpp"
@@ -35,16 +38,22 @@ struct GueEndpointConfig {
 
 class GueEndpoint final : private io::Reader {
   public:
-    /// Errors: those of UdpSocket::open and of set_links.
+    /// The first. Errors: those of UdpSocket::open and of set_links.
     [[nodiscard]] static Result<std::unique_ptr<GueEndpoint>> open(const GueEndpointConfig& config,
                                                                    const EndpointTools& tools);
+    /// Another one for `first`'s port and links. Errors: those of UdpSocket::open_beside and of follow.
+    [[nodiscard]] static Result<std::unique_ptr<GueEndpoint>> open_beside(GueEndpoint& first,
+                                                                          const EndpointTools& tools);
 
     ~GueEndpoint() override;
 
     [[nodiscard]] const io::UdpOptions& socket_options() const { return options_; }
-    /// From now on these; a device that was read before stays open. Errors: those of DevicePort::open,
-    /// and then nothing has changed.
-    [[nodiscard]] Result<void> set_links(const std::vector<GueLinkConfig>& links);
+    /// From now on these; a device that was read before stays open, unless it is one of `broken`. Errors: those of
+    /// DevicePort::open, and then nothing has changed.
+    [[nodiscard]] Result<void> set_links(const std::vector<GueLinkConfig>& links, const std::vector<IfName>& broken);
+    /// From now on the links of `first`. Errors: those of DevicePort::beside, and then nothing has changed.
+    [[nodiscard]] Result<void> follow(const GueEndpoint& first);
+    [[nodiscard]] std::vector<GueLinkConfig> links() const;
 
     [[nodiscard]] std::vector<LinkReport> reports() const;
     /// Devices that cannot be read any more: somebody has deleted them.
@@ -54,8 +63,11 @@ class GueEndpoint final : private io::Reader {
     struct Link;
     GueEndpoint(io::UdpSocket socket, const io::UdpOptions& options, const EndpointTools& tools);
 
-    Result<std::unique_ptr<Link>> open_link(const GueLinkConfig& config);
+    [[nodiscard]] static Result<std::unique_ptr<GueEndpoint>> of(io::UdpSocket socket, const io::UdpOptions& options,
+                                                                 const EndpointTools& tools);
+    Result<std::unique_ptr<Link>> link_to(DevicePort port, const GueLinkConfig& config, unsigned number);
     [[nodiscard]] Link* find_link(const IfName& device) const;
+    void index_links();
 
     void on_device(Link& link);
     void send_frame(Link& link, DevicePort::Frame frame);
@@ -79,6 +91,7 @@ class GueEndpoint final : private io::Reader {
     io::UdpSocket socket_;
     io::Watch watch_;
     std::vector<std::unique_ptr<Link>> links_;
+    unsigned next_number_ = 0;   ///< of the first's links
     std::unordered_map<LinkAddress, Link*, LinkAddressHash> by_address_;
     Link* last_ = nullptr;   ///< that something came for
     LinkCounters strays_;   ///< what is of no link

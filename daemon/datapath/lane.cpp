@@ -20,36 +20,13 @@ class Stop final : public io::Reader {
 
 }  // namespace
 
-Result<std::unique_ptr<Lane>> Lane::make(const io::Offloads& offloads, const Memory& memory) {
+Result<std::unique_ptr<Lane>> Lane::make(const io::Offloads& offloads, const Memory& memory, Share share) {
     auto loop = io::EventLoop::make();
     if (!loop) return pass_on(loop);
-    return std::unique_ptr<Lane>{new Lane{std::move(*loop), offloads, memory}};
+    return std::unique_ptr<Lane>{new Lane{std::move(*loop), offloads, memory, share}};
 }
 
 // ---- endpoints ----------------------------------------------------------------------------------
-
-Result<void> Lane::set(const GueEndpointConfig& config) {
-    if (wireguard(config.name) != nullptr) remove(config.name);
-    const auto there = gue_.find(config.name);
-    if (there != gue_.end()) {
-        if (there->second->socket_options() == config.socket)
-            return there->second->set_links(config.links);
-        gue_.erase(there);   // its port and its devices must be free to be opened
-    }
-    auto endpoint = GueEndpoint::open(config, tools());
-    if (!endpoint) return pass_on(endpoint);
-    gue_.emplace(config.name, std::move(*endpoint));
-    return {};
-}
-
-Result<void> Lane::set(const WireguardEndpointConfig& config) {
-    if (WireguardEndpoint* const there = wireguard(config.name)) return there->set(config);
-    gue_.erase(config.name);
-    auto endpoint = WireguardEndpoint::open(config, tools());
-    if (!endpoint) return pass_on(endpoint);
-    wireguard_.emplace(config.name, std::move(*endpoint));
-    return {};
-}
 
 void Lane::remove(const std::string& name) {
     gue_.erase(name);
@@ -59,9 +36,14 @@ void Lane::remove(const std::string& name) {
     wireguard_.erase(there);
 }
 
-WireguardEndpoint* Lane::wireguard(const std::string& name) {
+WireguardEndpoint* Lane::wireguard(const std::string& name) const {
     const auto found = wireguard_.find(name);
     return found == wireguard_.end() ? nullptr : found->second.get();
+}
+
+GueEndpoint* Lane::gue(const std::string& name) const {
+    const auto found = gue_.find(name);
+    return found == gue_.end() ? nullptr : found->second.get();
 }
 
 std::vector<LinkReport> Lane::reports() const {

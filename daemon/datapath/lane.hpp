@@ -4,8 +4,8 @@
 //     gue_endpoint.hpp         Ethernet over GUE, for kernels that have no GRE or FOU
 //     wireguard_endpoint.hpp   Ethernet in GRE, and packets, over WireGuard
 //
-// Endpoints come, change and go while it runs; whoever changes them is called by the same loop between two turns, or
-// belongs to another thread and holds the lane meanwhile.
+// A GUE port has an endpoint in every lane, a WireGuard device in one. They come, change and go while it runs; whoever
+// changes them is called by the same loop between two turns, or belongs to another thread and holds the lane meanwhile.
 
 #include "daemon/datapath/gue_endpoint.hpp"
 #include "daemon/datapath/turn_lock.hpp"
@@ -21,17 +21,22 @@ namespace overlay::datapath {
 class Lane {
   public:
     /// Errors: Failed. `offloads` must outlive it.
-    [[nodiscard]] static Result<std::unique_ptr<Lane>> make(const io::Offloads& offloads, const Memory& memory);
+    [[nodiscard]] static Result<std::unique_ptr<Lane>> make(const io::Offloads& offloads, const Memory& memory,
+                                                            Share share);
 
-    /// Adds the endpoint, or makes the one of this name so: what need not be opened anew stays open.
-    /// Errors: those of opening it; a device or port that failed leaves what was there before.
-    [[nodiscard]] Result<void> set(const GueEndpointConfig& config);
-    [[nodiscard]] Result<void> set(const WireguardEndpointConfig& config);
+    /// What an endpoint of this lane is opened with.
+    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_, share_}; }
+    void add(const std::string& name, std::unique_ptr<GueEndpoint> endpoint) {
+        gue_.emplace(name, std::move(endpoint));
+    }
+    void add(const std::string& name, std::unique_ptr<WireguardEndpoint> endpoint) {
+        wireguard_.emplace(name, std::move(endpoint));
+    }
     void remove(const std::string& name);
-    [[nodiscard]] bool has(const std::string& name) const { return gue_.contains(name) || wireguard_.contains(name); }
-    [[nodiscard]] std::size_t endpoints() const { return gue_.size() + wireguard_.size(); }
+    [[nodiscard]] std::size_t wireguard_devices() const { return wireguard_.size(); }
     /// nullptr: there is none. Stays until it is removed.
-    [[nodiscard]] WireguardEndpoint* wireguard(const std::string& name);
+    [[nodiscard]] WireguardEndpoint* wireguard(const std::string& name) const;
+    [[nodiscard]] GueEndpoint* gue(const std::string& name) const;
 
     /// For descriptors of others.
     [[nodiscard]] io::EventLoop& loop() { return loop_; }
@@ -48,9 +53,8 @@ class Lane {
     [[nodiscard]] std::vector<IfName> broken() const;
 
   private:
-    Lane(io::EventLoop loop, const io::Offloads& offloads, const Memory& memory)
-        : loop_{std::move(loop)}, offloads_{offloads}, workspace_{memory} {}
-    [[nodiscard]] EndpointTools tools() { return {loop_, workspace_, offloads_}; }
+    Lane(io::EventLoop loop, const io::Offloads& offloads, const Memory& memory, Share share)
+        : loop_{std::move(loop)}, offloads_{offloads}, workspace_{memory}, share_{share} {}
     [[nodiscard]] io::EventLoop::Deadline next_deadline() const;
     /// What `ask` says of each endpoint, in one list.
     template <class Ask>
@@ -65,6 +69,7 @@ class Lane {
     io::EventLoop loop_;
     const io::Offloads& offloads_;
     Workspace workspace_;
+    Share share_;
     std::map<std::string, std::unique_ptr<GueEndpoint>> gue_;
     std::map<std::string, std::unique_ptr<WireguardEndpoint>> wireguard_;
 };

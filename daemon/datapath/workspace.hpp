@@ -28,17 +28,32 @@ struct Workspace {
     io::ReceiveRoom received;
 };
 
+/// Which of how many threads.
+struct Share {
+    unsigned index = 0, count = 1;
+    [[nodiscard]] bool has(unsigned number) const { return number % count == index; }
+};
+
 /// What an endpoint works with; all of it outlives the endpoint.
 struct EndpointTools {
     io::EventLoop& loop;
     Workspace& workspace;
     const io::Offloads& offloads;
+    Share share;
 };
 
 struct LinkReport {
     IfName name;
     LinkCounters counters;
     io::Offloads offloads;   ///< what became of them at its device and at its socket
+
+    /// Of another thread that carries it, too.
+    void add(const LinkReport& other) {
+        counters.add(other.counters);
+        for (const auto& [word, which] : io::offload_names) {
+            if ((offloads.*which).is_on()) offloads.*which = other.offloads.*which;
+        }
+    }
 };
 
 }  // namespace overlay::datapath

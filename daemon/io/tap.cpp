@@ -68,6 +68,12 @@ Result<Tap> Tap::open(const IfName& name, Kind kind, const Offloads& offloads) {
     return Tap{std::move(fd), taken.tso, taken.udp};
 }
 
+Result<Tap> Tap::beside() const {
+    UniqueFd fd{::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0)};
+    if (!fd) return fail(system_error("open the device once more", errno));
+    return Tap{std::move(fd), tso_, takes_udp_};
+}
+
 Result<std::size_t> Tap::read(std::span<std::byte> to) {
     for (;;) {
         const ssize_t n = ::read(fd_.get(), to.data(), to.size());

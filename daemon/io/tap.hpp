@@ -24,6 +24,10 @@ class Tap {
     /// Failed.
     [[nodiscard]] static Result<Tap> open(const IfName& name, Kind kind, const Offloads& offloads);
 
+    /// Another way to the same device, for another thread to write to, or to read in place of this one.
+    /// Errors: Failed (no descriptor is left).
+    [[nodiscard]] Result<Tap> beside() const;
+
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] const Offload& tso() const { return tso_; }
     /// Whether it hands over UDP's super-frames, and takes them: since Linux 6.2.

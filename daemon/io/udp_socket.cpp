@@ -208,6 +208,12 @@ std::optional<UdpSocket> UdpSocket::open_for_all_but(std::byte octet) {
     return std::move(*other);
 }
 
+/// Which one is the kernel's choice, by addresses and ports.
+Result<UdpSocket> UdpSocket::open_beside() {
+    if (!set(fd(), SOL_SOCKET, SO_REUSEPORT, 1)) return fail(system_error("share a UDP port", errno));
+    return open_at(options_, {.udp_gso = gso_, .udp_gro = gro_}, true);
+}
+
 int UdpSocket::set_mark(std::uint32_t mark) {
     if (!set(fd(), SOL_SOCKET, SO_MARK, static_cast<int>(mark))) return errno;
     options_.mark = mark;

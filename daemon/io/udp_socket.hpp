@@ -97,6 +97,10 @@ class UdpSocket {
     /// nullopt: not on this kernel (before Linux 4.5), or no descriptor is left; all come here as before.
     [[nodiscard]] std::optional<UdpSocket> open_for_all_but(std::byte octet);
 
+    /// Another socket at this one's port, for another thread: each other end's datagrams go to one of them.
+    /// Errors: Failed.
+    [[nodiscard]] Result<UdpSocket> open_beside();
+
     /// SO_MARK of what is sent from now on. 0, or the error number.
     [[nodiscard]] int set_mark(std::uint32_t mark);
 

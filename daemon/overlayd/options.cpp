@@ -40,7 +40,7 @@ po::options_description settings(Options& out) {
         "memory", po::value<std::string>()->default_value("default")->value_name("WORD"),
         "default, or small: for a router with a few links, less than 8 MiB at some cost of speed")(
         "threads", po::value<std::string>()->default_value("1")->value_name("N"),
-        "that carry: each UDP port and each WireGuard device is one thread's");
+        "that carry: links over GUE are spread over them, a WireGuard device is one thread's");
     return settings;
 }
 

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""overlayd on several threads: every one of them carries, also while links come and go and wg asks; what a thread has
+counted, and a device that one of them reads, is the link's.
+"""
+
+import concurrent.futures
+import pathlib
+import sys
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from network import tcp_each_way   # noqa: E402
+from spokes_at_a_hub import Network, inner   # noqa: E402
+from story import main, run, story, wait_until   # noqa: E402
+
+
+def seconds_of_threads(pid):
+    """Processor time of each (proc(5): schedstat)."""
+    return [int((task / "schedstat").read_text().split()[0]) / 1e9 for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+
+
+def meanwhile(do, ask):
+    """Does it, and asks again and again until it is done; what was answered."""
+    done, answers = threading.Event(), []
+
+    def work():
+        while not done.is_set():
+            answers.append(ask(len(answers)))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        asking = other.submit(work)
+        try:
+            do()
+        finally:
+            done.set()
+        asking.result()
+    return answers
+
+
+def carries(s, threads, *spokes):
+    network = Network(s, *spokes)
+    network.restart(f"threads = {threads}\n")
+    worker = network.pids("hub")[1]
+    s.equal(len(seconds_of_threads(worker)), threads, "threads of the hub's worker")
+    return network
+
+
+@story("a port's three links and a WireGuard device on four threads, all of which carry; one ends, the next goes on")
+def _(s):
+    network = carries(s, 4, "gue", "gue2", "gue3", "wg")
+    supervisor, worker = network.pids("hub")
+    before = network.lost()
+    network.tcp(30)
+    used = [round(each, 3) for each in sorted(seconds_of_threads(worker))]
+    s.check(used[0] >= 0.02, f"processor seconds of each thread: {used}")
+    s.equal(network.lost(), before, "frames that a device did not take")
+
+    run("kill", "-KILL", worker)
+    wait_until(lambda: len(network.pids("hub")) == 2 and worker not in network.pids("hub"), "another worker")
+    network.tcp(2)
+    run("kill", "-TERM", supervisor)
+    wait_until(lambda: not network.pids("hub"), "all threads end when they are asked to", deadline=2)
+    s.note(f"processor seconds {used}")
+
+
+@story("links that come and go, keepalives that change, counters that are asked for disturb no other link")
+def _(s):
+    network = carries(s, 3, "gue", "wg", "gue2", "gue3")
+    hub, before, worker = network.node["hub"], network.lost(), network.pids("hub")[1]
+    peer = hub.run("wg", "show", "wg-offloads", "peers").out.strip()
+
+    def ask(turn):
+        network.write_file(*(("gue", "wg", "gue2") if turn % 2 == 0 else network.spokes))
+        network.apply("hub")
+        seconds = str(10 + turn)
+        hub.run("wg", "set", "wg-offloads", "peer", peer, "persistent-keepalive", seconds)
+        told = hub.run("wg", "show", "wg-offloads", "persistent-keepalive").out.split()
+        return told == [peer, seconds], any(link.endswith("-gue3") for link in network.status("hub"))
+
+    def tcp():
+        for _ in range(8):
+            for name in ("gue", "wg", "gue2"):
+                tcp_each_way(network.node[name], hub, inner["hub"], 20)
+
+    answers = meanwhile(tcp, ask)
+    s.check(len(answers) >= 6, f"asked {len(answers)} times while TCP went through")
+    s.equal(answers, [(True, turn % 2 == 1) for turn in range(len(answers))],
+            "whether keepalives are as they were set, and the link is there")
+    s.equal(network.lost(), before, "frames that a device did not take")
+    network.write_file(*network.spokes)
+    network.apply("hub")
+    network.reaches_hub("gue3")
+    s.equal(network.pids("hub")[1], worker, "the worker")
+    s.note(f"asked and changed {len(answers)} times")
+
+
+@story("every thread's device comes back after somebody deleted it, and what all have counted is the link's")
+def _(s):
+    network = carries(s, 3, "gue", "gue2", "gue3")
+    hub = network.node["hub"]
+    for name in network.spokes:
+        link = next(each for each in network.status("hub") if each.endswith(f"-{name}"))
+        hub.ip("link", "delete", link)
+        network.apply("hub")
+        network.reaches_hub(name)
+        before = network.counters("hub")[link]
+        tcp_each_way(network.node[name], hub, inner["hub"], 5)
+        now = network.counters("hub")[link]
+        for way in ("rx_bytes", "tx_bytes"):
+            s.check(5_000_000 < now[way] - before[way] < 6_000_000, f"{way} of {link}: {before[way]}, then {now[way]}")
+
+
+main()
