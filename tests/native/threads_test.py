@@ -11,7 +11,7 @@ import threading
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from network import tcp_each_way   # noqa: E402
 from spokes_at_a_hub import Network, inner   # noqa: E402
-from story import main, run, story, wait_until   # noqa: E402
+from story import build, main, run, story, wait_until   # noqa: E402
 
 
 def seconds_of_threads(pid):
@@ -61,6 +61,16 @@ def _(s):
     run("kill", "-TERM", supervisor)
     wait_until(lambda: not network.pids("hub"), "all threads end when they are asked to", deadline=2)
     s.note(f"processor seconds {used}")
+
+
+@story("a worker may open as many descriptors as it is allowed to, not as few as a shell begins with")
+def _(s):
+    run_directory = s.folder / "run"
+    worker = s.start("prlimit", "--nofile=64:4000", build / "daemon/overlayd", "--run-dir", run_directory,
+                     "--state-dir", s.folder / "state", "--threads", "3")
+    wait_until((run_directory / "control.sock").exists, "overlayd listens")
+    s.contains(pathlib.Path(f"/proc/{worker.process.pid}/limits").read_text(),
+               "Max open files            4000                 4000 ", "limits")
 
 
 @story("links that come and go, keepalives that change, counters that are asked for disturb no other link")
