@@ -2,6 +2,7 @@
 
 #include "daemon/reconcile/reconcile.hpp"
 
+#include "daemon/io/held_signals.hpp"
 #include "daemon/reconcile/live_kernel.hpp"
 #include "netlink/modules.hpp"
 #include "netlink/udp_sockets.hpp"
@@ -134,6 +135,12 @@ bool is_refused(const Prepared& prepared, const ApplyOptions& options, Outcome& 
     return false;
 }
 
+std::optional<Error> asked_to_end(const io::HeldSignals& signals) {
+    const auto name = signals.first();
+    if (!name) return std::nullopt;
+    return Error{Error::Kind::Failed, "interrupted", *name, 0, {}};
+}
+
 }  // namespace
 
 Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& directories) {
@@ -181,6 +188,7 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
         out.plan = std::move(prepared->plan);
         return out;
     }
+    const io::HeldSignals signals;   // until here nothing is changed, and whoever wants to end us may
     const LedgerStore store{options.directories.state};
     const bool remembers = prepared->plan.ledger_during != prepared->ledger;
     if (remembers) {
@@ -189,7 +197,7 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
         }
     }
     LiveKernel kernel{prepared->kernel, prepared->overlayd, prepared->secrets};
-    Report report = execute(prepared->plan, kernel);
+    Report report = execute(prepared->plan, kernel, [&] { return asked_to_end(signals); });
     if (report.failure) return rolled_back(*prepared, std::move(report), store);
     if (!prepared->plan.is_empty()) report = verify(*prepared);
     if (report.failure) {
