@@ -8,9 +8,13 @@
 #include "netlink/udp_sockets.hpp"
 #include "topology/attributes.hpp"
 #include "topology/datapath.hpp"
+#include "topology/derive.hpp"
 #include "topology/render_plan.hpp"
 
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
 
 namespace overlay {
 
@@ -135,6 +139,20 @@ bool is_refused(const Prepared& prepared, const ApplyOptions& options, Outcome& 
     return false;
 }
 
+/// The ledger of the machine that a state was read on is not here, and FOU ports bear no mark: where links bear
+/// ours, the ports that the file wants are taken for ours, too.
+Ledger with_ports_of_elsewhere(Ledger ledger, const NodeIntent& intent, const KernelState& found) {
+    const std::string mark = ownership_mark(intent.network, "");
+    const bool is_applied = std::any_of(found.links.begin(), found.links.end(), [&](const auto& link) {
+        return link.second.alias && link.second.alias->starts_with(mark);
+    });
+    if (!is_applied || !ledger.is_empty()) return ledger;
+    std::set_intersection(intent.desired.fou_ports.begin(), intent.desired.fou_ports.end(),
+                          found.fou_ports.begin(), found.fou_ports.end(),
+                          std::inserter(ledger.fou_ports, ledger.fou_ports.end()));
+    return ledger;
+}
+
 std::optional<Error> asked_to_end(const io::HeldSignals& signals) {
     const auto name = signals.first();
     if (!name) return std::nullopt;
@@ -168,7 +186,8 @@ Plan plan_against(NodeIntent intent, const KernelState& found, const Directories
     const LedgerStore store{directories.state};
     const auto ledger = store.load(intent.network);
     const auto neighbours = store.load_neighbours(intent.network);
-    return plan(intent, found, ledger ? *ledger : Ledger{.network = intent.network},
+    return plan(intent, found,
+                with_ports_of_elsewhere(ledger ? *ledger : Ledger{.network = intent.network}, intent, found),
                 neighbours ? *neighbours : std::vector<Ledger>{});
 }
 
