@@ -145,4 +145,20 @@ def _(s):
         run(*compared, changed, code=2)
 
 
+@story("whoever may not read what is applied is told so, and not that nothing is")
+def _(s):
+    network = Network(s)
+    directory = network.lab.state / network.lab.network / "office"
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    mine = s.folder / "overlayctl"
+    mine.write_bytes(pathlib.Path(overlayctl).read_bytes())
+    mine.chmod(0o755)
+    s.folder.chmod(0o755)
+    for verb in ("status", "down"):
+        told = network.at("office", *nobody, mine, verb, "--state-dir", directory / "state", "--run-dir",
+                          directory / "run", code=1)
+        s.contains(told.err, "ermi", f"{verb} for nobody")
+        s.check("nothing is applied" not in told.out, told.out)
+
+
 main()
