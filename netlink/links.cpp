@@ -313,13 +313,13 @@ Result<FoundLink> find_link(Socket& route, const IfName& name, std::string_view 
 namespace {
 
 Result<void> create_for_overlayd(Socket& route, const Link& link, std::string_view doing) {
-    if (const auto made = create_tuntap(link.name, link.kind, doing); !made) return made;
+    const auto device = create_tuntap(link.name, link.kind, doing);
+    if (!device) return pass_on(device);
     Link rest{.name = link.name, .kind = link.kind, .alias = link.alias};
     if (link.kind == LinkKind::Tap) rest.mac = link.mac;
     rest.mtu = link.mtu;
     const auto marked = change_link(route, rest, doing);
-    if (!marked) (void)delete_by_name(route, link.name, doing);   // the first failure is the story
-    return marked;
+    return marked ? keep_tuntap(*device, doing) : marked;
 }
 
 }  // namespace

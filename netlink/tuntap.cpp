@@ -1,6 +1,5 @@
 #include "netlink/tuntap.hpp"
 
-#include "netlink/fd.hpp"
 #include "netlink/modules.hpp"
 #include "netlink/socket.hpp"
 
@@ -14,10 +13,10 @@
 
 namespace overlay::netlink {
 
-Result<void> create_tuntap(const IfName& name, LinkKind kind, std::string_view doing) {
+Result<UniqueFd> create_tuntap(const IfName& name, LinkKind kind, std::string_view doing) {
     // TUNSETIFF would attach to one that is there.
     if (::if_nametoindex(name.c_str()) != 0) return fail(error_of_errno(std::string{doing}, EEXIST));
-    const UniqueFd fd{::open("/dev/net/tun", O_RDWR | O_CLOEXEC)};
+    UniqueFd fd{::open("/dev/net/tun", O_RDWR | O_CLOEXEC)};
     if (!fd) {
         Error error = error_of_errno(std::string{doing} + ": open /dev/net/tun", errno);
         if (error.code == ENOENT || error.code == ENODEV || error.code == ENXIO) {
@@ -30,8 +29,12 @@ Result<void> create_tuntap(const IfName& name, LinkKind kind, std::string_view d
     std::memcpy(request.ifr_name, name.c_str(), name.str().size());
     const int type = kind == LinkKind::Tap ? IFF_TAP : IFF_TUN;
     request.ifr_flags = static_cast<short>(type | IFF_NO_PI | IFF_VNET_HDR);
-    if (::ioctl(fd.get(), TUNSETIFF, &request) != 0 || ::ioctl(fd.get(), TUNSETPERSIST, 1) != 0)
-        return fail(error_of_errno(std::string{doing}, errno));
+    if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail(error_of_errno(std::string{doing}, errno));
+    return fd;
+}
+
+Result<void> keep_tuntap(const UniqueFd& device, std::string_view doing) {
+    if (::ioctl(device.get(), TUNSETPERSIST, 1) != 0) return fail(error_of_errno(std::string{doing}, errno));
     return {};
 }
 

@@ -2,12 +2,16 @@
 // TAP and TUN devices for overlayd. Netlink shows them and takes them away, but only /dev/net/tun makes them. They
 // are persistent: a reader that dies takes frames with it, and not the bridge's port.
 
+#include "netlink/fd.hpp"
 #include "topology/state.hpp"
 
 namespace overlay::netlink {
 
-/// Makes the device, down, in the network namespace of the calling thread. Errors: Conflict (the name is taken),
+/// Makes the device, down, in the network namespace of the calling thread. Until keep_tuntap it goes with its
+/// descriptor: whoever dies before the device bears our mark leaves none. Errors: Conflict (the name is taken),
 /// NotPermitted, Unsupported (no /dev/net/tun), Failed.
-[[nodiscard]] Result<void> create_tuntap(const IfName& name, LinkKind kind, std::string_view doing);
+[[nodiscard]] Result<UniqueFd> create_tuntap(const IfName& name, LinkKind kind, std::string_view doing);
+
+[[nodiscard]] Result<void> keep_tuntap(const UniqueFd& device, std::string_view doing);
 
 }  // namespace overlay::netlink

@@ -47,7 +47,9 @@ void Compiler::routed_networks() {
     }
     if (const LinkSpec* link = routed_link(node_)) {
         const IfName device = spoke_wireguard_interface(topology_, node_, *link);
-        for (const auto& prefix : behind_hub(*link)) {
+        std::vector<Located<IpPrefix>> targets = behind_hub(*link);
+        for (const auto& inside : cut_off_inside(*link)) targets.push_back(inside);
+        for (const auto& prefix : targets) {
             // Its other link may be a port of the common Ethernet, which is nearer.
             if (is_connected(prefix.value)) continue;
             route({.destination = prefix.value, .gateway = {}, .device = device}, prefix.at,
@@ -56,6 +58,19 @@ void Compiler::routed_networks() {
     } else {
         routes_to_routed_spokes();
     }
+}
+
+/// The network inside WireGuard, where our own address there is stated narrower: whoever is beyond it would be
+/// answered by the default route, in clear.
+std::vector<Located<IpPrefix>> Compiler::cut_off_inside(const LinkSpec& link) const {
+    std::vector<Located<IpPrefix>> out;
+    for (const auto& own : link.addresses) {
+        for (const IpPrefix& hub : hub_tunnel_addresses(topology_)) {
+            const bool narrower = own.value.length() > hub.length() && hub.contains(own.value.address());
+            if (narrower) out.push_back({hub.network(), own.at});
+        }
+    }
+    return out;
 }
 
 /// An address of ours brings the route to this network by itself.

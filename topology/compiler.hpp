@@ -61,6 +61,7 @@ class Compiler {
 
     // compile_routes.cpp
     [[nodiscard]] std::vector<Located<IpPrefix>> behind_hub(const LinkSpec& link) const;
+    [[nodiscard]] std::vector<Located<IpPrefix>> cut_off_inside(const LinkSpec& link) const;
     void routed_networks();
     [[nodiscard]] bool is_connected(const IpPrefix& network) const;
     void routes_to_routed_spokes();

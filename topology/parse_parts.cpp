@@ -136,7 +136,7 @@ void parse_masquerade(Findings& findings, const Item& item, Node& node) {
     node.masquerade.emplace();
     node.masquerade->at = object.at();
     object.require("out", node.masquerade->out, "the interface towards the Internet");
-    object.list("sources", node.masquerade->sources);
+    object.list("sources", node.masquerade->sources, ListForm::List, Empty::Refused);
 }
 
 void parse_guards(Findings& findings, const Item& item, Node& node) {

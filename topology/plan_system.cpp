@@ -29,6 +29,8 @@ void Planner::overlayd() {
     if (desired_.overlayd && !found_.overlayd) {
         after.overlayd = true;
         add(Phase::StartOverlayd, RunOverlayd{false, true}, Action::Add, Impact::Live);
+    } else if (desired_.overlayd && neighbour(uses) != nullptr) {
+        after.overlayd = true;   // another network has started it; the last one that needs it ends it
     }
     if (desired_.overlayd || !ledger_.overlayd) return;
     after.overlayd = false;

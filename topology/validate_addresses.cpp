@@ -130,24 +130,44 @@ std::vector<Network> tunnel_networks(const Topology& topology) {
     return out;
 }
 
-/// What a spoke with WireGuard has besides the common Ethernet's network: in the network inside
-/// WireGuard it would be a second way to the hub's address there.
+/// What a spoke has besides the common Ethernet's network.
+std::vector<Network> networks_of_its_own(const Node& spoke, const std::vector<Network>& ethernet) {
+    std::vector<Network> out;
+    for_each_overlay_address(spoke, [&](const Located<IpPrefix>& prefix, const std::string& path) {
+        const bool is_common = std::any_of(
+            ethernet.begin(), ethernet.end(),
+            [&](const Network& network) { return network.prefix.overlaps(prefix.value); });
+        if (!is_common) out.push_back({prefix.value, prefix.at, path, "a network of " + node_path(spoke)});
+    });
+    return out;
+}
+
+/// In the network inside WireGuard they would be a second way to the hub's address there.
 std::vector<Network> networks_beside_wireguard(const Topology& topology,
                                                const std::vector<Network>& ethernet) {
     std::vector<Network> out;
     for (const Node& spoke : topology.spokes) {
         if (std::none_of(spoke.links.begin(), spoke.links.end(), uses_wireguard)) continue;
-        for_each_overlay_address(
-            spoke, [&](const Located<IpPrefix>& prefix, const std::string& path) {
-                const bool is_common =
-                    std::any_of(ethernet.begin(), ethernet.end(), [&](const Network& network) {
-                        return network.prefix.overlaps(prefix.value);
-                    });
-                if (is_common) return;
-                out.push_back({prefix.value, prefix.at, path, "a network of " + node_path(spoke)});
-            });
+        for (Network& network : networks_of_its_own(spoke, ethernet)) out.push_back(std::move(network));
     }
     return out;
+}
+
+/// Another spoke's routed LAN would be looked for on this spoke's Ethernet, and this spoke's address in that LAN.
+void check_beside_routed_lans(const Topology& topology, const std::vector<Network>& ethernet,
+                              Findings& findings) {
+    std::vector<std::pair<const Node*, Network>> routed;
+    for (const Node& spoke : topology.spokes) {
+        if (!is_routed(spoke)) continue;
+        for (Network& lan : lans(spoke)) routed.emplace_back(&spoke, std::move(lan));
+    }
+    for (const Node& spoke : topology.spokes) {
+        for (const Network& own : networks_of_its_own(spoke, ethernet)) {
+            for (const auto& [owner, lan] : routed) {
+                if (owner != &spoke && own.prefix.overlaps(lan.prefix)) report_overlap(findings, own, lan);
+            }
+        }
+    }
 }
 
 /// The hub routes these LANs into WireGuard: what lies on its own uplink would be lost to it.
@@ -202,6 +222,7 @@ void validate_networks(const Topology& topology, Findings& findings) {
             }
         }
     }
+    check_beside_routed_lans(topology, ethernet, findings);
     check_hub_neighbours(topology, routed, findings);
 }
 

@@ -60,6 +60,13 @@ void check_gateway(const Topology& topology, const Node& node, const Located<IpA
                        fmt::format("{} is link-local: on which interface?", text(value)),
                        "add \"interface\" to the underlay");
     }
+    for (const auto& own : node.underlay.addresses) {
+        if (own.value != value) continue;
+        findings.error(gateway.at, path,
+                       fmt::format("{} is this node's own address ({})", text(value),
+                                   findings.place(own.at)),
+                       "the gateway is a neighbour on the uplink");
+    }
     std::vector<Located<IpPrefix>> inside = located_tunnel_networks(topology);
     if (topology.hub.bridge) {
         const auto& bridge = topology.hub.bridge->addresses;

@@ -32,6 +32,7 @@ const std::vector<UnusableRange>& ranges() {
         add("ff00::/8", "is a multicast address", "multicast addresses");
         add("240.0.0.0/4", "is a reserved address", "reserved addresses");
         add("::ffff:0:0/96", "is an IPv4 address written as IPv6", "IPv4 addresses written as IPv6");
+        add("::/96", "is an IPv4 address written as IPv6", "IPv4 addresses written as IPv6");
         return out;
     }();
     return table;

@@ -177,9 +177,18 @@ Result<void> Overlayd::run(bool wanted) {
 
 Result<void> Overlayd::take(const Link& link) {
     links_.insert_or_assign(link.name, link);
-    if (link.kind == LinkKind::Tap) return change({"set-link", "", state_of(link)});
+    if (link.kind == LinkKind::Tap) return set_link(link);
     devices_.insert(link.name);
     return change({"add-device", link.name.str(), ""});
+}
+
+/// What made the device below may have died before it told overlayd.
+Result<void> Overlayd::set_link(const Link& link) {
+    const auto set = change({"set-link", "", state_of(link)});
+    const bool lacks = !set && set.error().kind == Error::Kind::NotFound;
+    if (!lacks || !link.gretap || !devices_.contains(link.gretap->device)) return set;
+    if (const auto added = change({"add-device", link.gretap->device.str(), ""}); !added) return added;
+    return change({"set-link", "", state_of(link)});
 }
 
 /// What it does not know (any more) is forgotten already.

@@ -48,6 +48,7 @@ class Overlayd {
     Result<void> change(Request request);
     Result<void> run(bool wanted);
     Result<void> take(const Link& link);
+    Result<void> set_link(const Link& link);
     Result<void> forget(const IfName& name);
     Result<void> configure(const IfName& device, Result<std::string> text, std::string_view doing);
 

@@ -3,6 +3,7 @@
 #include "daemon/control/client.hpp"
 
 #include "daemon/io/files.hpp"
+#include "daemon/io/held_signals.hpp"
 
 #include <fmt/format.h>
 
@@ -43,6 +44,7 @@ struct Spawn {
 
 /// In the grandchild: never returns.
 [[noreturn]] void become(const Spawn& spawn) {
+    io::release_all_signals();   // apply holds those that would end it
     (void)::setsid();
     const int null = ::open("/dev/null", O_RDONLY);
     const int log = ::open(spawn.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);

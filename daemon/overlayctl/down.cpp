@@ -20,7 +20,9 @@ int run_down(const Arguments& arguments) {
     if (const auto over = command.parse(arguments)) return *over;
 
     std::string network = command.text_of("NETWORK");
-    const auto networks = LedgerStore{command.directories().state}.networks();
+    const auto applied = LedgerStore{command.directories().state}.networks();
+    if (!applied) return complain(applied.error());
+    const std::vector<std::string>& networks = *applied;
     if (command.has("NETWORK") && !is_network_name(network))
         return complain(fmt::format("\"{}\" is not the name of a network", network));
     if (network.empty()) {

@@ -245,7 +245,8 @@ int down(const Arguments& arguments) {
     const auto record = lab.state.load();
     if (!record) return complain(record.error());
     if (const auto over = gain_power(lab, *record)) return *over;
-    if (!*record) {
+    if (!*record) {   // one that died before it had a record may have made keys
+        if (const auto removed = lab.state.remove(); !removed) return complain(removed.error());
         print(stdout, fmt::format("no lab of {} is up\n", lab.file.topology.network));
         return exit_done;
     }

@@ -100,8 +100,9 @@ int run_render(const Arguments& arguments) {
     const Wanted wanted{command.text_of("format"), command.text_of("link")};
     if (std::find(formats.begin(), formats.end(), wanted.format) == formats.end()) {
         return complain(
-            fmt::format("--format {}: not one of {}",
-                        wanted.format.empty() ? "is missing" : "\"" + wanted.format + "\"",
+            fmt::format("--format {} {}",
+                        wanted.format.empty() ? "is missing: one of"
+                                              : "\"" + wanted.format + "\": not one of",
                         fmt::join(formats, ", ")));
     }
     const auto out = rendered(command, wanted);

@@ -181,9 +181,10 @@ Json status_json(const NetworkStatus& status) {
 int print_status(const CommandLine& command) {
     const Directories directories = command.directories();
     const auto networks = LedgerStore{directories.state}.networks();
+    if (!networks) return complain(networks.error());
     Json all = Json::array();
     std::string shown;
-    for (const std::string& network : networks) {
+    for (const std::string& network : *networks) {
         const auto status = read_status(network, directories);
         if (!status) return complain(status.error());
         if (!*status) {

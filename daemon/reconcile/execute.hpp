@@ -52,13 +52,23 @@ void undo_refused(const Step& step, Kernel& kernel, Report& report) {
     run_inverse(step, kernel, report);
 }
 
+struct NeverStopped {
+    std::optional<Error> operator()() const { return std::nullopt; }
+};
+
 /// Runs every step; at the first failure undoes it and all before it. `Kernel` has
 /// execute(const Step&) → Result<void> and snapshot() → Result<KernelState>; the real one is LiveKernel
-/// (live_kernel.hpp), tests have a fake that rejects what the kernel rejects.
-template <class Kernel>
-Report execute(const Plan& plan, Kernel& kernel) {
+/// (live_kernel.hpp), tests have a fake that rejects what the kernel rejects. `stop` is asked before each step
+/// and may say why there shall be none: then those before it are undone.
+template <class Kernel, class Stop = NeverStopped>
+Report execute(const Plan& plan, Kernel& kernel, Stop stop = {}) {
     Report report;
     for (const PlannedStep& planned : plan.steps) {
+        report.failure = stop();
+        if (report.failure) {
+            undo(plan, report.done, kernel, report);
+            return report;
+        }
         const Result<void> result = kernel.execute(planned.step);
         if (!result) {
             report.failure = result.error();

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <stdexcept>
 
 #include <dirent.h>
@@ -165,7 +166,9 @@ Result<Ledger> LedgerStore::load(const std::string& network) const {
 
 Result<std::vector<Ledger>> LedgerStore::load_neighbours(const std::string& network) const {
     std::vector<Ledger> out;
-    for (const std::string& other : networks()) {
+    const auto all = networks();
+    if (!all) return pass_on(all);
+    for (const std::string& other : *all) {
         if (other == network) continue;
         auto ledger = load(other);
         if (!ledger) return pass_on(ledger);
@@ -189,13 +192,16 @@ Result<void> LedgerStore::save(const Ledger& ledger) const {
     return io::replace_file(path(ledger.network), ledger_to_json(ledger, *id), 0600);
 }
 
-std::vector<std::string> LedgerStore::networks() const {
+Result<std::vector<std::string>> LedgerStore::networks() const {
     std::vector<std::string> out;
     DIR* directory = ::opendir(directory_.c_str());
-    if (directory == nullptr) return out;
+    if (directory == nullptr && errno == ENOENT) return out;
+    if (directory == nullptr) return fail(io::system_error("read " + directory_, errno));
     while (const dirent* entry = ::readdir(directory)) {
         const std::string name = entry->d_name;
-        if (name[0] != '.' && ::access(path(name).c_str(), F_OK) == 0) out.push_back(name);
+        // One that we may not look at is there, too: whoever reads it then is told so.
+        const bool is_there = ::access(path(name).c_str(), F_OK) == 0 || errno == EACCES;
+        if (name[0] != '.' && is_there) out.push_back(name);
     }
     ::closedir(directory);
     std::sort(out.begin(), out.end());

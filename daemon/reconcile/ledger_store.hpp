@@ -22,7 +22,7 @@ class LedgerStore {
     /// Of every other network that has one.
     [[nodiscard]] Result<std::vector<Ledger>> load_neighbours(const std::string& network) const;
     /// Networks that have a ledger here.
-    [[nodiscard]] std::vector<std::string> networks() const;
+    [[nodiscard]] Result<std::vector<std::string>> networks() const;
 
   private:
     [[nodiscard]] std::string path(const std::string& network) const;

@@ -2,14 +2,19 @@
 
 #include "daemon/reconcile/reconcile.hpp"
 
+#include "daemon/io/held_signals.hpp"
 #include "daemon/reconcile/live_kernel.hpp"
 #include "netlink/modules.hpp"
 #include "netlink/udp_sockets.hpp"
 #include "topology/attributes.hpp"
 #include "topology/datapath.hpp"
+#include "topology/derive.hpp"
 #include "topology/render_plan.hpp"
 
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
 
 namespace overlay {
 
@@ -134,6 +139,26 @@ bool is_refused(const Prepared& prepared, const ApplyOptions& options, Outcome& 
     return false;
 }
 
+/// The ledger of the machine that a state was read on is not here, and FOU ports bear no mark: where links bear
+/// ours, the ports that the file wants are taken for ours, too.
+Ledger with_ports_of_elsewhere(Ledger ledger, const NodeIntent& intent, const KernelState& found) {
+    const std::string mark = ownership_mark(intent.network, "");
+    const bool is_applied = std::any_of(found.links.begin(), found.links.end(), [&](const auto& link) {
+        return link.second.alias && link.second.alias->starts_with(mark);
+    });
+    if (!is_applied || !ledger.is_empty()) return ledger;
+    std::set_intersection(intent.desired.fou_ports.begin(), intent.desired.fou_ports.end(),
+                          found.fou_ports.begin(), found.fou_ports.end(),
+                          std::inserter(ledger.fou_ports, ledger.fou_ports.end()));
+    return ledger;
+}
+
+std::optional<Error> asked_to_end(const io::HeldSignals& signals) {
+    const auto name = signals.first();
+    if (!name) return std::nullopt;
+    return Error{Error::Kind::Failed, "interrupted", *name, 0, {}};
+}
+
 }  // namespace
 
 Result<Prepared> prepare(NodeIntent intent, Secrets secrets, const Directories& directories) {
@@ -161,7 +186,8 @@ Plan plan_against(NodeIntent intent, const KernelState& found, const Directories
     const LedgerStore store{directories.state};
     const auto ledger = store.load(intent.network);
     const auto neighbours = store.load_neighbours(intent.network);
-    return plan(intent, found, ledger ? *ledger : Ledger{.network = intent.network},
+    return plan(intent, found,
+                with_ports_of_elsewhere(ledger ? *ledger : Ledger{.network = intent.network}, intent, found),
                 neighbours ? *neighbours : std::vector<Ledger>{});
 }
 
@@ -181,6 +207,7 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
         out.plan = std::move(prepared->plan);
         return out;
     }
+    const io::HeldSignals signals;   // until here nothing is changed, and whoever wants to end us may
     const LedgerStore store{options.directories.state};
     const bool remembers = prepared->plan.ledger_during != prepared->ledger;
     if (remembers) {
@@ -189,7 +216,7 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
         }
     }
     LiveKernel kernel{prepared->kernel, prepared->overlayd, prepared->secrets};
-    Report report = execute(prepared->plan, kernel);
+    Report report = execute(prepared->plan, kernel, [&] { return asked_to_end(signals); });
     if (report.failure) return rolled_back(*prepared, std::move(report), store);
     if (!prepared->plan.is_empty()) report = verify(*prepared);
     if (report.failure) {

@@ -74,4 +74,20 @@ TEST_CASE("the way back reads the state for the step that was refused, and for n
     CHECK(kernel.readings == 1);
 }
 
+TEST_CASE("whoever is told to stop takes no further step and goes back all of the way, reading nothing") {
+    Plan plan;
+    for (int i = 0; i < 5; ++i)
+        plan.steps.push_back({.step = SetPeer{device, hub, std::nullopt, called_from("192.0.2.1")}});
+    CountingKernel kernel{.refused = 100};
+    const Error why{Error::Kind::Failed, "interrupted", "SIGINT", 0, {}};
+    int asked = 0;
+
+    const Report report = execute(plan, kernel, [&] { return ++asked == 4 ? std::optional{why} : std::nullopt; });
+
+    CHECK(report.failure == why);
+    CHECK(report.done == 3);
+    CHECK(kernel.executed == 3 + 3);
+    CHECK(kernel.readings == 0);
+}
+
 }

@@ -129,4 +129,36 @@ time.sleep(120)
         network.check_answers()
 
 
+@story("what was read on a node is compared elsewhere, where no ledger is: nothing would change, a change is seen")
+def _(s):
+    network = Network(s)
+    for node in ("linode", "home"):
+        directory = network.lab.state / network.lab.network / node
+        state = s.folder / f"{node}.snapshot.json"
+        state.write_text(network.at(node, overlayctl, "snapshot", "--run-dir", directory / "run").out)
+        compared = (overlayctl, "diff", network.lab.file_for(node), "--node", node, "--state-dir", s.folder / "none",
+                    "--against")
+        s.contains(run(*compared, state).out, "0 to add, 0 to change, 0 to recreate, 0 to remove", f"diff of {node}")
+        changed = s.folder / f"{node}.changed.json"
+        changed.write_text(state.read_text().replace('"encap_sport": 5555', '"encap_sport": 5556'))
+        s.check(changed.read_text() != state.read_text(), "a snapshot shows ports of tunnels")
+        run(*compared, changed, code=2)
+
+
+@story("whoever may not read what is applied is told so, and not that nothing is")
+def _(s):
+    network = Network(s)
+    directory = network.lab.state / network.lab.network / "office"
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    mine = s.folder / "overlayctl"
+    mine.write_bytes(pathlib.Path(overlayctl).read_bytes())
+    mine.chmod(0o755)
+    s.folder.chmod(0o755)
+    for verb in ("status", "down"):
+        told = network.at("office", *nobody, mine, verb, "--state-dir", directory / "state", "--run-dir",
+                          directory / "run", code=1)
+        s.contains(told.err, "ermi", f"{verb} for nobody")
+        s.check("nothing is applied" not in told.out, told.out)
+
+
 main()

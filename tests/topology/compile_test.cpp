@@ -83,6 +83,24 @@ TEST_CASE("a spoke on the common Ethernet that has a routed link, too, reaches t
     CHECK(routes_of(east) == std::vector<std::string>{"10.50.0.0/16 dev wg-hub"});
 }
 
+TEST_CASE("an address stated narrower than the network inside WireGuard cuts nobody off") {
+    const auto with_address = [](const std::string& stated) {
+        return parsed(R"({"version":1,"network":"n",
+            "hub":{"name":"hub","underlay":{"addresses":["203.0.113.1"]},"forwarding":["ipv4"],
+                   "wireguard":{"address":"10.9.0.1/24",
+                                "public_key":"9dW2pOXk5qcrQFkWNipURWkgDxG5grXi7RkQMcTEMik="}},
+            "spokes":{"west":{"link":{"type":"wireguard","address":")" + stated + R"(",
+                                      "public_key":"YFG2YFYbfioe0U3mVDIikyXtyeHJapfZNAI5+Y7wq0E="}}}})");
+    };
+    const auto routes_with = [&](const std::string& stated) {
+        const Topology topology = with_address(stated);
+        return routes_of(compile(topology, *topology.find("west"), {}));
+    };
+    CHECK(routes_with("10.9.0.2/30") == std::vector<std::string>{"10.9.0.0/24 dev wg-hub"});
+    CHECK(routes_with("10.9.0.2/24").empty());   // the address brings it
+    CHECK(routes_with("10.9.0.2/16").empty());
+}
+
 TEST_CASE("IPv6 goes nowhere near a tunnel that has no IPv6 address inside") {
     const auto with = [](const std::string& addresses) {
         return parsed(R"({"version":1,"network":"n",

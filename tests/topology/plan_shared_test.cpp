@@ -102,6 +102,24 @@ TEST_SUITE("two networks on one node") {
         }
     }
 
+    TEST_CASE("an overlayd that one has started and both need ends with the last of them, whichever that is") {
+        for (const bool starter_goes_first : {true, false}) {
+            CAPTURE(starter_goes_first);
+            NodeIntent starter = first(), other = second();
+            starter.desired.overlayd = other.desired.overlayd = true;
+            Host host;
+            host.apply(starter);
+            host.apply(other);
+
+            host.down(starter_goes_first ? starter : other);
+            CHECK(host.kernel.state.overlayd);
+            CHECK(told(host.plan_for(starter_goes_first ? other : starter)).find("overlayd") == std::string::npos);
+
+            host.down(starter_goes_first ? other : starter);
+            CHECK_FALSE(host.kernel.state.overlayd);
+        }
+    }
+
     TEST_CASE("what was so before the first of them stays so after the last") {
         Host host;
         host.kernel.state.sysctls["net.ipv4.conf.all.forwarding"] = "1";
