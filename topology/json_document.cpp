@@ -254,6 +254,8 @@ std::optional<Diagnostic> unreadable(std::string_view source, const JsonLimits& 
         }
         if (point.value == 0) return at(line, column, "a NUL byte; this is not a text file");
         offset += point.size_bytes;
+        if (point.value == '\r' && source.substr(offset, 1) != "\n")   // where lines end, programs disagree
+            return at(line, column, "a carriage return without a line feed; save it with line feeds");
         line += point.value == '\n' ? 1 : 0;
         column = point.value == '\n' ? 1 : column + 1;
     }
