@@ -22,12 +22,14 @@ std::vector<Route> narrowest_first(const std::set<Route>& routes) {
     return out;
 }
 
-/// What an IPv4 address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr).
+/// What an address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr; net/ipv6/addrconf.c,
+/// addrconf_prefix_route).
 Route connected(const Address& address) {
+    const bool ipv6 = address.prefix.family() == Family::Ipv6;
     return {.destination = address.prefix.network(),
             .gateway = {},
             .device = address.link,
-            .metric = address.details.metric,
+            .metric = address.details.metric == 0 && ipv6 ? 256 : address.details.metric,
             .protocol = protocol_kernel};
 }
 
@@ -52,7 +54,10 @@ void Planner::addresses() {
             continue;
         }
         if (shared) after.addresses.insert(desired);
-        if (*found == desired) continue;
+        if (*found == desired) {
+            connect(desired);
+            continue;
+        }
         const bool ours = after.addresses.contains(desired) || ledger_.addresses.contains(*found) ||
                           !intent_.borrowed.contains(desired.link);
         if (ours) {
@@ -68,6 +73,22 @@ void Planner::addresses() {
     }
     gone_addresses(replaced);
     moved_addresses();
+}
+
+/// The route to an address's network comes and goes with it; somebody can remove it alone.
+void Planner::connect(const Address& address) {
+    Route missing = connected(address);
+    const bool none = missing.destination.length() >= (address.prefix.family() == Family::Ipv4 ? 32 : 128);
+    const Link* link = found_link(address.link);
+    if (none || link == nullptr || !link->up.value_or(false)) return;
+    const bool stands = std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& route) {
+        return route.destination == missing.destination && uses(route, address.link) && !route.gateway;
+    });
+    const auto is_it = [&](const Route& route) { return is_same_route(route, missing); };
+    if (stands || std::any_of(found_.routes.begin(), found_.routes.end(), is_it)) return;
+    if (address.prefix.family() == Family::Ipv4) missing.source = address.prefix.address();
+    add(Phase::Routes, AddRoute{missing}, Action::Add, Impact::Live, "comes with the address");
+    plan_.steps.back().origin = origin_of(object_of(AddAddress{address}));
 }
 
 const Address* Planner::found_address(const Address& desired) const {
@@ -122,7 +143,7 @@ void Planner::gone_addresses(const std::set<Address>& replaced) {
 void Planner::moved_addresses() {
     for (const Address& moved : plan_.ledger_after.moved_addresses) {
         const bool here = found_.addresses.contains(moved);
-        const bool autoconf = !moved.permanent && moved.prefix.family() == Family::Ipv6;
+        const bool autoconf = !is_for_ever(moved) && moved.prefix.family() == Family::Ipv6;
         if (intent_.uplink_move && here) {
             remove_address(Phase::Addresses, moved,
                            {Action::Remove, Impact::Flap, "moves to the bridge"});
@@ -277,8 +298,9 @@ void Planner::gone_routes() {
                               const Link* device = found_link(way.device);
                               return device != nullptr && is_ours(*device);
                           });
-        const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(),
-                                          [&](const Route& r) { return is_same_route(r, found); });
+        const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(), [&](const Route& r) {
+            return is_same_route(r, found) && !found_.routes.contains(r);   // else it stands beside ours
+        });
         if (!ours || replaced || is_lost(found)) continue;
         if (neighbour([&](const Ledger& l) { return l.routes.contains(found); })) continue;
         add(is_taken_over(found) ? Phase::FreeNames : Phase::RemoveRoutes, RemoveRoute{found},

@@ -149,6 +149,30 @@ void Planner::renames() {
     for (const Rename& each : wanted) after_rename(before, each.from, each.to);
 }
 
+/// Who puts a device into a VRF, a bond or a team changes more than its master, and so does who takes it out:
+/// routes and IPv6 addresses go (Linux drivers/net/vrf.c, cycle_netdev), or the device goes down
+/// (drivers/net/bonding/bond_main.c, __bond_release_one). So ours leaves down and before all else, and is
+/// planned as if it had never been there.
+void Planner::leave_strange_masters() {
+    for (const auto& [name, desired] : desired_.links) {
+        if (intent_.borrowed.contains(name) || !desired.master) continue;
+        const Link* found = found_link(name);
+        if (found == nullptr || found->kind != desired.kind || !is_ours(*found)) continue;
+        if (!found->master || found->master->empty() || found->master == desired.master) continue;
+        const Link* master = found_link(*found->master);
+        if (master == nullptr || master->kind == LinkKind::Bridge) continue;
+        const KernelState before = found_;
+        before_rename(*found, name);
+        Link from{.name = name, .kind = found->kind}, to = from;
+        from.master = found->master;
+        to.master = IfName{};
+        add(Phase::FreeNames, ChangeLink{from, to}, Action::Change, Impact::Flap);
+        take_down(found_, name);
+        found_.links.at(name).master = IfName{};
+        after_rename(before, name, name);
+    }
+}
+
 /// Down first, and piece by piece, though the kernel would take everything along: so that each piece has
 /// its inverse.
 void Planner::before_rename(const Link& link, const IfName& wanted) {

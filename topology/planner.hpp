@@ -19,6 +19,7 @@ class Planner {
   private:
     // plan_renames.cpp
     void renames();
+    void leave_strange_masters();
     void before_rename(const Link& link, const IfName& wanted);
     void after_rename(const KernelState& before, const IfName& from, const IfName& wanted);
 
@@ -46,6 +47,7 @@ class Planner {
 
     // plan_network.cpp: addresses, routes, WireGuard
     void addresses();
+    void connect(const Address& address);
     void gone_addresses(const std::set<Address>& replaced);
     void moved_addresses();
     void promote_secondaries();
