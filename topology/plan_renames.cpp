@@ -136,6 +136,12 @@ void Planner::renames() {
     }
     keep_possible(wanted, found_);
     if (wanted.empty()) return;
+    std::map<IfName, IfName> renamed;
+    for (const Rename& each : wanted) {   // by the file; who renames by hand changes no ledger
+        if (ledger_.links.contains(each.from) && !desired_.links.contains(each.from))
+            renamed.emplace(each.from, each.to);
+    }
+    rename_made_addresses(renamed);
     const KernelState before = found_;
     for (const Rename& each : wanted) {
         before_rename(before.links.at(each.from), each.to);
@@ -147,6 +153,16 @@ void Planner::renames() {
         rename(found_, from, to);
     }
     for (const Rename& each : wanted) after_rename(before, each.from, each.to);
+}
+
+/// Else an address of the old file would stay for ever on a link that gets another name in the new one.
+void Planner::rename_made_addresses(const std::map<IfName, IfName>& renamed) {
+    std::set<Address> out;
+    for (Address address : made_) {
+        if (const auto to = renamed.find(address.link); to != renamed.end()) address.link = to->second;
+        out.insert(std::move(address));
+    }
+    made_ = plan_.ledger_after.addresses = std::move(out);
 }
 
 /// Who puts a device into a VRF, a bond or a team changes more than its master, and so does who takes it out:

@@ -151,6 +151,25 @@ TEST_SUITE("plan: renames") {
         CHECK_FALSE(story.kernel.state.links.contains(name("mine")));
     }
 
+    TEST_CASE("a bridge that gets another name and another address in the file keeps no old address") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        const Topology other = example(
+            "home.json", {{R"("name": "taps_bridge")", R"("name": "taps")"},
+                          {R"("192.168.0.1/16")", R"("192.168.0.2/16")"}});
+        story.intent = compile(other, *other.find("linode"), {});
+
+        check_every_failure(story.plan_now(), story.kernel.state);
+        story.apply();
+
+        const auto has = [&](const char* address) {
+            return story.kernel.state.addresses.contains({name("taps"), *IpPrefix::parse(address), true, false});
+        };
+        CHECK(has("192.168.0.2/16"));
+        CHECK_FALSE(has("192.168.0.1/16"));
+        CHECK(story.plan_now().is_empty());
+    }
+
     TEST_CASE("what somebody has put into a VRF or a bond leaves it before all else, down") {
         for (const char* link : {"taps_bridge", "wg_vpns", "gt-office"}) {
             CAPTURE(link);
