@@ -138,8 +138,9 @@ void Planner::renames() {
     if (wanted.empty()) return;
     std::map<IfName, IfName> renamed;
     for (const Rename& each : wanted) {   // by the file; who renames by hand changes no ledger
-        if (ledger_.links.contains(each.from) && !desired_.links.contains(each.from))
-            renamed.emplace(each.from, each.to);
+        const auto made = ledger_.links.find(each.from);
+        if (made == ledger_.links.end() || !is_the_one_made(found_.links.at(each.from), made->second)) continue;
+        if (made->second.mac || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
     }
     rename_made_addresses(renamed);
     const KernelState before = found_;

@@ -156,6 +156,8 @@ TEST_SUITE("plan: renames") {
         story.apply();
         const Topology other = example(
             "home.json", {{R"("name": "taps_bridge")", R"("name": "taps")"},
+                          {R"("address": "172.16.0.2/24",)",   // who gets the old name
+                           R"("hub_interface": "taps_bridge", "address": "172.16.0.2/24",)"},
                           {R"("192.168.0.1/16")", R"("192.168.0.2/16")"}});
         story.intent = compile(other, *other.find("linode"), {});
 
