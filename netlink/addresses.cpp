@@ -14,7 +14,10 @@ namespace {
 
 constexpr std::uint32_t for_ever = std::numeric_limits<std::uint32_t>::max();   // INFINITY_LIFE_TIME
 
+/// Of IPv4 the kernel tells no preferred lifetime of 0 beside an endless valid one, only its flag (Linux
+/// net/ipv4/devinet.c, inet_fill_ifaddr).
 bool is_permanent(const Attributes& attributes) {
+    if ((attributes.u32(IFA_FLAGS).value_or(0) & IFA_F_DEPRECATED) != 0) return false;
     const auto bytes = attributes.bytes(IFA_CACHEINFO);
     if (bytes.size() < sizeof(ifa_cacheinfo)) return true;
     ifa_cacheinfo lifetime{};
@@ -41,7 +44,8 @@ AddressDetails decode_details(const Attributes& attributes, std::string_view lin
     ifa_cacheinfo lifetime{};
     std::memcpy(&lifetime, bytes.data(), sizeof lifetime);
     out.valid_seconds = lifetime.ifa_valid;
-    out.preferred_seconds = lifetime.ifa_prefered;
+    const bool deprecated = (attributes.u32(IFA_FLAGS).value_or(0) & IFA_F_DEPRECATED) != 0;
+    out.preferred_seconds = deprecated ? 0 : lifetime.ifa_prefered;
     return out;
 }
 

@@ -136,10 +136,12 @@ std::vector<NextHop> decode_hops(std::span<const std::uint8_t> bytes, const Link
     return out;
 }
 
+constexpr std::string_view nexthop_object = "nexthop object";
+
 /// What a request of ours cannot say.
 std::string decode_beyond_us(const rtmsg& header, const Attributes& attributes) {
     if (const auto nexthop = attributes.u32(RTA_NH_ID))
-        return fmt::format("nexthop object {}", *nexthop);
+        return fmt::format("{} {}", nexthop_object, *nexthop);
     if (attributes.has(RTA_ENCAP)) return "an encapsulation";
     if (attributes.has(RTA_FLOW)) return "a realm";
     if (header.rtm_src_len != 0) return "a source prefix";
@@ -256,7 +258,12 @@ Result<Message> request_for(Socket& socket, std::uint16_t type, const Route& rou
     header.rtm_tos = route.tos;
     if (header.rtm_dst_len > 0) request.put_address(RTA_DST, route.destination.address());
     request.put_u32(RTA_TABLE, route.table);
-    if (auto put = put_ways(socket, request, route, doing); !put) return pass_on(put);
+    // One that goes by a nexthop object is not found by ways of its own (Linux net/ipv4/fib_semantics.c,
+    // fib_nh_match).
+    const bool has_ways = !route.beyond_us.starts_with(nexthop_object);
+    if (has_ways) {
+        if (auto put = put_ways(socket, request, route, doing); !put) return pass_on(put);
+    }
     if (route.source) request.put_address(RTA_PREFSRC, *route.source);
     // The kernel would read 0 as 1024 when adding, but as "any" when deleting.
     const bool defaulted = route.metric == 0 && family == Family::Ipv6;

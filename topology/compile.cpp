@@ -100,6 +100,7 @@ void Compiler::bridge() {
     } else {
         link.alias = mark(".bridge");
         link.mac = bridge_mac(topology_, node_);
+        link.master = IfName{};
         // With VLAN filtering, untagged frames of a port without a PVID would vanish: never wanted.
         link.bridge = BridgeAttributes{spec.stp.value, spec.multicast_snooping.value, false};
         own_link(link, spec.at, here("bridge"));

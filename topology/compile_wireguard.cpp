@@ -18,6 +18,7 @@ void Compiler::hub_wireguard() {
     const IfName name = spec->interface.value;
     Link link{.name = name, .kind = LinkKind::Wireguard, .alias = mark(".wireguard")};
     link.mtu = mtus_.hub_wireguard();
+    link.master = IfName{};
     own_link(link, spec->at, "hub.wireguard");
     WireguardDevice device{.public_key = spec->public_key.value,
                            .listen_port = spec->listen_port.value};
@@ -44,6 +45,7 @@ void Compiler::spoke_wireguard() {
         Link link{.name = name, .kind = LinkKind::Wireguard};
         link.alias = mark(link_id(node_, end.link) + ".wireguard");
         link.mtu = mtus_.spoke_wireguard(node_, end.link);
+        link.master = IfName{};
         own_link(link, end.link.at, path);
         WireguardDevice device{.public_key = end.link.public_key->value};
         if (end.link.listen_port) device.listen_port = end.link.listen_port->value;

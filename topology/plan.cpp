@@ -53,6 +53,7 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
       ledger_{ledger},
       neighbours_{neighbours},
       desired_{intent.desired} {
+    made_ = ledger.addresses;
     plan_.ledger_after = ledger;
     plan_.ledger_after.network = intent.network;
     plan_.ledger_after.node = intent.node;
@@ -61,6 +62,7 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
 
 Plan Planner::run() {
     renames();
+    leave_strange_masters();
     resolve_uplink_move();
     resolve_pins();
     links();
@@ -183,9 +185,10 @@ void Planner::resolve_uplink_move() {
     }
     for (const Address& address : after.moved_addresses) {
         // One made by autoconfiguration makes itself again on the bridge (same MAC, accept_ra).
-        const bool autoconf = !address.permanent && address.prefix.family() == Family::Ipv6;
+        const bool autoconf = !is_for_ever(address) && address.prefix.family() == Family::Ipv6;
         if (autoconf) continue;
-        Address there{bridge, address.prefix, true, address.no_prefix_route, address.details};
+        const bool permanent = address.permanent || !is_for_ever(address);
+        Address there{bridge, address.prefix, permanent, address.no_prefix_route, address.details};
         there.details.label.clear();   // it begins with the uplink's name
         desired_.addresses.insert(std::move(there));
     }
@@ -296,7 +299,9 @@ bool Planner::is_remembered(const Link& link, const Link& made) const {
     const auto device = found_.wireguard.find(link.name);
     if (key == ledger_.wireguard_keys.end() || device == found_.wireguard.end())
         return alias.empty();   // a ledger of before, or a TUN while overlayd does not run
-    return key->second == device->second.public_key;
+    // One that has no key yet, nor a mark: whoever made it died before the next message.
+    const PublicKey& now = device->second.public_key;
+    return now.is_zero() ? alias.empty() : key->second == now;
 }
 
 bool Planner::survives(const IfName& name) const {

@@ -250,6 +250,18 @@ void Planner::borrowed_link(const Link& desired) {
     Former<Link>& former =
         formers.try_emplace(desired.name, Former<Link>{nothing, nothing, {}}).first->second;
     share_borrowed(desired, *found, former);
+    // A port's VLANs and entries in the fdb, a bond's ways, a VRF's addresses and routes would not come back.
+    const bool elsewhere = desired.master && found->master && !found->master->empty();
+    if (elsewhere && found->master != desired.master && !former.before.master) {
+        const Link* master = found_link(*found->master);
+        if (master == nullptr || !is_ours(*master)) {
+            refuse(ChangeLink{*found, desired},
+                   fmt::format("{} is in {} already, which is not ours", desired.name.str(),
+                               found->master->str()),
+                   fmt::format("take it out of {}, or leave it out of the file", found->master->str()));
+            return;
+        }
+    }
     // What was ours stays remembered with its first value; what is newly changed is added.
     const LinkDifference changed = difference(desired, *found);
     const auto remember = [&](auto member) {
@@ -349,6 +361,11 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
         if (address.link == link.name && !automatic)
             remove_address(phases.addresses, address, {action, impact, {}});
     }
+    // One that is made anew on the way back has the host's default, and its addresses would be refused.
+    const std::string no_ipv6 = conf_sysctl(Family::Ipv6, link.name.str(), "disable_ipv6");
+    const auto speaks = found_.sysctls.find(no_ipv6);
+    if (speaks != found_.sysctls.end() && speaks->second == "0" && inherited(no_ipv6) == "1")
+        add(phases.links, SetSysctl{no_ipv6, "0", "1", {}}, action, impact);
     const auto set = [&](const Link& target, auto member, auto value) {
         Link from{.name = target.name, .kind = target.kind}, to = from;
         from.*member = target.*member;

@@ -22,12 +22,14 @@ std::vector<Route> narrowest_first(const std::set<Route>& routes) {
     return out;
 }
 
-/// What an IPv4 address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr).
+/// What an address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr; net/ipv6/addrconf.c,
+/// addrconf_prefix_route).
 Route connected(const Address& address) {
+    const bool ipv6 = address.prefix.family() == Family::Ipv6;
     return {.destination = address.prefix.network(),
             .gateway = {},
             .device = address.link,
-            .metric = address.details.metric,
+            .metric = address.details.metric == 0 && ipv6 ? 256 : address.details.metric,
             .protocol = protocol_kernel};
 }
 
@@ -45,15 +47,18 @@ void Planner::addresses() {
                 return ours.link == desired.link && is_going(ours) && leaves_early(ours) &&
                        desired.prefix == IpPrefix::host(ours.prefix.address());
             };
-            const bool first = std::any_of(ledger_.addresses.begin(), ledger_.addresses.end(), holds);
+            const bool first = std::any_of(made_.begin(), made_.end(), holds);
             add(first ? Phase::FreeNames : Phase::Addresses, AddAddress{desired}, Action::Add,
                 Impact::Live);
             after.addresses.insert(desired);
             continue;
         }
         if (shared) after.addresses.insert(desired);
-        if (*found == desired) continue;
-        const bool ours = after.addresses.contains(desired) || ledger_.addresses.contains(*found) ||
+        if (*found == desired) {
+            connect(desired);
+            continue;
+        }
+        const bool ours = after.addresses.contains(desired) || made_.contains(*found) ||
                           !intent_.borrowed.contains(desired.link);
         if (ours) {
             after.addresses.insert(desired);
@@ -68,6 +73,22 @@ void Planner::addresses() {
     }
     gone_addresses(replaced);
     moved_addresses();
+}
+
+/// The route to an address's network comes and goes with it; somebody can remove it alone.
+void Planner::connect(const Address& address) {
+    Route missing = connected(address);
+    const bool none = missing.destination.length() >= (address.prefix.family() == Family::Ipv4 ? 32 : 128);
+    const Link* link = found_link(address.link);
+    if (none || link == nullptr || !link->up.value_or(false)) return;
+    const bool stands = std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& route) {
+        return route.destination == missing.destination && uses(route, address.link) && !route.gateway;
+    });
+    const auto is_it = [&](const Route& route) { return is_same_route(route, missing); };
+    if (stands || std::any_of(found_.routes.begin(), found_.routes.end(), is_it)) return;
+    if (address.prefix.family() == Family::Ipv4) missing.source = address.prefix.address();
+    add(Phase::Routes, AddRoute{missing}, Action::Add, Impact::Live, "comes with the address");
+    plan_.steps.back().origin = origin_of(object_of(AddAddress{address}));
 }
 
 const Address* Planner::found_address(const Address& desired) const {
@@ -97,7 +118,7 @@ bool Planner::leaves_early(const Address& ours) const {
 
 bool Planner::leaves_early(const Route& found) const {
     if (found.protocol != protocol_kernel) return false;
-    return std::any_of(ledger_.addresses.begin(), ledger_.addresses.end(), [&](const Address& ours) {
+    return std::any_of(made_.begin(), made_.end(), [&](const Address& ours) {
         return ours.link == found.device && ours.prefix.network() == found.destination &&
                is_going(ours);
     });
@@ -105,7 +126,7 @@ bool Planner::leaves_early(const Route& found) const {
 
 void Planner::gone_addresses(const std::set<Address>& replaced) {
     Ledger& after = plan_.ledger_after;
-    for (const Address& ours : ledger_.addresses) {
+    for (const Address& ours : made_) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
         if (!is_going(ours) || replaced.contains(ours)) continue;
@@ -122,7 +143,7 @@ void Planner::gone_addresses(const std::set<Address>& replaced) {
 void Planner::moved_addresses() {
     for (const Address& moved : plan_.ledger_after.moved_addresses) {
         const bool here = found_.addresses.contains(moved);
-        const bool autoconf = !moved.permanent && moved.prefix.family() == Family::Ipv6;
+        const bool autoconf = !is_for_ever(moved) && moved.prefix.family() == Family::Ipv6;
         if (intent_.uplink_move && here) {
             remove_address(Phase::Addresses, moved,
                            {Action::Remove, Impact::Flap, "moves to the bridge"});
@@ -170,7 +191,7 @@ bool are_siblings(const Address& a, const Address& b) {
 /// it along, and on the way back the other way round: so from before the first until after the second,
 /// it is told to promote (see remove_address).
 void Planner::promote_secondaries() {
-    for (const Address& ours : ledger_.addresses) {
+    for (const Address& ours : made_) {
         if (!is_going(ours)) continue;
         const bool has_heir = std::any_of(
             desired_.addresses.begin(), desired_.addresses.end(), [&](const Address& desired) {
@@ -277,8 +298,9 @@ void Planner::gone_routes() {
                               const Link* device = found_link(way.device);
                               return device != nullptr && is_ours(*device);
                           });
-        const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(),
-                                          [&](const Route& r) { return is_same_route(r, found); });
+        const bool replaced = std::any_of(desired_.routes.begin(), desired_.routes.end(), [&](const Route& r) {
+            return is_same_route(r, found) && !found_.routes.contains(r);   // else it stands beside ours
+        });
         if (!ours || replaced || is_lost(found)) continue;
         if (neighbour([&](const Ledger& l) { return l.routes.contains(found); })) continue;
         add(is_taken_over(found) ? Phase::FreeNames : Phase::RemoveRoutes, RemoveRoute{found},

@@ -136,6 +136,13 @@ void Planner::renames() {
     }
     keep_possible(wanted, found_);
     if (wanted.empty()) return;
+    std::map<IfName, IfName> renamed;
+    for (const Rename& each : wanted) {   // by the file; who renames by hand changes no ledger
+        const auto made = ledger_.links.find(each.from);
+        if (made == ledger_.links.end() || !is_the_one_made(found_.links.at(each.from), made->second)) continue;
+        if (made->second.mac || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
+    }
+    rename_made_addresses(renamed);
     const KernelState before = found_;
     for (const Rename& each : wanted) {
         before_rename(before.links.at(each.from), each.to);
@@ -147,6 +154,40 @@ void Planner::renames() {
         rename(found_, from, to);
     }
     for (const Rename& each : wanted) after_rename(before, each.from, each.to);
+}
+
+/// Else an address of the old file would stay for ever on a link that gets another name in the new one.
+void Planner::rename_made_addresses(const std::map<IfName, IfName>& renamed) {
+    std::set<Address> out;
+    for (Address address : made_) {
+        if (const auto to = renamed.find(address.link); to != renamed.end()) address.link = to->second;
+        out.insert(std::move(address));
+    }
+    made_ = plan_.ledger_after.addresses = std::move(out);
+}
+
+/// Who puts a device into a VRF, a bond or a team changes more than its master, and so does who takes it out:
+/// routes and IPv6 addresses go (Linux drivers/net/vrf.c, cycle_netdev), or the device goes down
+/// (drivers/net/bonding/bond_main.c, __bond_release_one). So ours leaves down and before all else, and is
+/// planned as if it had never been there.
+void Planner::leave_strange_masters() {
+    for (const auto& [name, desired] : desired_.links) {
+        if (intent_.borrowed.contains(name) || !desired.master) continue;
+        const Link* found = found_link(name);
+        if (found == nullptr || found->kind != desired.kind || !is_ours(*found)) continue;
+        if (!found->master || found->master->empty() || found->master == desired.master) continue;
+        const Link* master = found_link(*found->master);
+        if (master == nullptr || master->kind == LinkKind::Bridge) continue;
+        const KernelState before = found_;
+        before_rename(*found, name);
+        Link from{.name = name, .kind = found->kind}, to = from;
+        from.master = found->master;
+        to.master = IfName{};
+        add(Phase::FreeNames, ChangeLink{from, to}, Action::Change, Impact::Flap);
+        take_down(found_, name);
+        found_.links.at(name).master = IfName{};
+        after_rename(before, name, name);
+    }
 }
 
 /// Down first, and piece by piece, though the kernel would take everything along: so that each piece has

@@ -149,6 +149,12 @@ struct Address {
     }
 };
 
+/// Nobody takes it away by and by: it may be deprecated all the same ("preferred_lft 0").
+[[nodiscard]] inline bool is_for_ever(const Address& address) {
+    constexpr std::uint32_t infinity = 0xffffffff;   // Linux net/addrconf.h, INFINITY_LIFE_TIME
+    return address.permanent || address.details.valid_seconds == infinity;
+}
+
 /// What the kernel takes for one and the same address: for IPv6 its length is not part of it (Linux
 /// net/ipv6/addrconf.c, ipv6_chk_same_addr), for IPv4 it is (net/ipv4/devinet.c, __inet_insert_ifa).
 [[nodiscard]] inline bool is_same_address(const Address& a, const Address& b) {

@@ -66,7 +66,8 @@ for part in ("tunnels", "links", "addresses", "wireguard", "host"):
         hub = network.site("hub")
         # A bridge without MAC and ports would take both from a port that comes and goes.
         hub.sh("ip link add br-other address 02:00:00:00:0f:02 type bridge\n"
-               "ip link add dum-other type dummy; ip link set dum-other master br-other")
+               "ip link add dum-other type dummy; ip link set dum-other master br-other\n"
+               "ip link add vrf-other type vrf table 77; ip link set vrf-other up")
         hub.ctl("apply")
         tell_table(s, hub, network, getattr(drift_changes, part))
 

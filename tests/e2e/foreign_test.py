@@ -363,6 +363,22 @@ def _(s):
     s.equal(everything(site), before, "everything")
 
 
+@story("an interface in somebody's bridge or VRF is exit code 6, named, and stays there as it is")
+def _(s):
+    network = Network(s)
+    network.topology["hub"]["bridge"]["ports"] = ["lan0"]
+    site = network.site("hub")
+    site.sh("ip link add br-lab type bridge vlan_filtering 1; ip link add vrf-lab type vrf table 77\n"
+            "ip link set br-lab up; ip link set vrf-lab up; ip link set lan0 up")
+    for master, more in (("br-lab", "bridge vlan add dev lan0 vid 10 pvid untagged; "
+                                    "bridge link set dev lan0 isolated on"),
+                         ("vrf-lab", "ip addr add fd07::1/64 dev lan0 nodad")):
+        site.sh(f"ip link set lan0 nomaster; ip link set lan0 master {master}; {more}")
+        before = everything(site)
+        s.contains(site.ctl("apply", code=6).out, f"lan0 is in {master} already", "the refusal")
+        s.equal(everything(site), before, f"everything, after the refusal of lan0 in {master},")
+
+
 # ---- plans and neighbours ---------------------------------------------------------------------------
 
 

@@ -144,6 +144,10 @@ Result<void> FakeKernel::add_address(const AddAddress& s) {
         if (is_same_address(a, s.address) && a.details.peer == s.address.details.peer)
             return refuse(s, EEXIST);
     }
+    const auto silent =
+        state.sysctls.find(conf_sysctl(Family::Ipv6, s.address.link.str(), "disable_ipv6"));
+    const bool is_ipv6 = s.address.prefix.family() == Family::Ipv6;
+    if (is_ipv6 && silent != state.sysctls.end() && silent->second == "1") return refuse(s, EACCES);
     state.addresses.insert(s.address);
     ages_[s.address] = ++age_;
     connect(s.address.link);
@@ -184,19 +188,21 @@ Result<void> FakeKernel::remove_address(const RemoveAddress& s) {
     return {};
 }
 
-/// The routes to the networks of its IPv4 addresses (fib_add_ifaddr, fib_del_ifaddr).
+/// The routes to the networks of its addresses (fib_add_ifaddr, addrconf_prefix_route).
 void FakeKernel::connect(const IfName& link) {
     std::erase_if(state.routes, [&](const Route& route) {
         return route.device == link && route.protocol == protocol_kernel;
     });
     if (!state.links.at(link).up.value_or(false)) return;
     for (const Address& a : state.addresses) {
-        const bool has_route = a.link == link && a.prefix.family() == Family::Ipv4 &&
-                               a.prefix.length() < 32 && !a.no_prefix_route;
+        const bool is_ipv4 = a.prefix.family() == Family::Ipv4;
+        const bool has_route =
+            a.link == link && a.prefix.length() < (is_ipv4 ? 32 : 128) && !a.no_prefix_route;
         if (!has_route) continue;
+        const std::uint32_t usual_metric = is_ipv4 ? 0 : 256;
         state.routes.insert({.destination = a.prefix.network(),
                              .device = link,
-                             .metric = a.details.metric,
+                             .metric = a.details.metric != 0 ? a.details.metric : usual_metric,
                              .protocol = protocol_kernel});
     }
 }
@@ -305,8 +311,17 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
         link.port = s.to.port;
     }
     if (s.to.master) {
+        const auto master = state.links.find(link.master.value_or(IfName{}));
+        const bool leaves_strange =
+            master != state.links.end() && master->second.kind != LinkKind::Bridge;
+        if (leaves_strange && link.up.value_or(false)) {   // as drivers/net/vrf.c, cycle_netdev
+            go_down(link.name);
+            connect(link.name);
+        }
         link.master = s.to.master;
-        link.port = s.to.master->empty() ? std::nullopt : std::optional{BridgePort{}};
+        const bool joins_bridge =
+            !s.to.master->empty() && state.links.at(*s.to.master).kind == LinkKind::Bridge;
+        link.port = joins_bridge ? std::optional{BridgePort{}} : std::nullopt;
     }
     if (s.to.gretap) link.gretap = s.to.gretap;
     if (s.to.bridge && link.bridge) {

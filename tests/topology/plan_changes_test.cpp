@@ -9,6 +9,7 @@
 
 using namespace overlay;
 using test::add_link;
+using test::example;
 using test::FakeKernel;
 using test::parsed;
 using test::Story;
@@ -338,6 +339,82 @@ TEST_SUITE("plan: changes of the file") {
             story.kernel.state.udp_sockets.insert({family, {}, 23450, ""});
 
         CHECK(story.plan_now().refusals.empty());
+    }
+
+    TEST_CASE("a WireGuard device whose maker died before it had a mark or a key is ours") {
+        for (const bool later : {false, true}) {
+            CAPTURE(later);
+            Story story{parsed(base), "hub"};
+            const KernelState before = story.kernel.state;
+            const Plan p = story.plan_now();
+            for (const PlannedStep& step : p.steps) {
+                const auto* create = std::get_if<CreateLink>(&step.step);
+                if (create == nullptr || create->link.kind != LinkKind::Wireguard) continue;
+                REQUIRE(story.kernel.execute(step.step));
+                story.kernel.state.links.at(create->link.name).alias = "";
+            }
+            story.ledger = p.ledger_during;
+
+            CHECK(story.plan_now().refusals.empty());
+            if (later) story.apply();
+            story.down();
+
+            CHECK(story.kernel.state.links == before.links);
+        }
+    }
+
+    TEST_CASE("an interface in another's bridge or bond is not borrowed, but taken back when it was ours") {
+        const std::string bridge = R"("name": "br-hub", )";
+        Story story{parsed(with(base, {{bridge, bridge + R"("ports": ["eth1"], )"}})), "hub"};
+        KernelState& state = story.kernel.state;
+        const IfName port = IfName::from_kernel("eth1"), theirs = IfName::from_kernel("docker0");
+        add_link(state, "eth1", LinkKind::Other);
+        state.links.at(port).master = theirs;
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].object == "link eth1");
+        CHECK(p.refusals[0].reason == "eth1 is in docker0 already, which is not ours");
+        state.links.at(port).master = IfName{};
+        story.apply();
+        state.links.at(port).master = theirs;
+        story.apply();
+        CHECK(state.links.at(port).master == IfName::from_kernel("br-hub"));
+    }
+
+    TEST_CASE("a failed down gives IPv6 addresses back where new interfaces have no IPv6") {
+        Story story{example("dual-stack.json"), "dual-hub"};
+        story.kernel.state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "1";
+        story.apply();
+        const KernelState before = story.kernel.state;
+        const Plan p = plan(NodeIntent{.network = "dual"}, before, story.ledger);
+        for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+            CAPTURE(describe(p.steps[fail_at].step));
+            FakeKernel kernel{before};
+            kernel.fail_at = fail_at;
+            CHECK(execute(p, kernel).undo_failures.empty());
+            CHECK(kernel.state == before);
+        }
+    }
+
+    TEST_CASE("the route that an address brings along is put back when somebody removes it alone") {
+        Story story{example("dual-stack.json"), "dual-hub"};
+        story.apply();
+        auto& routes = story.kernel.state.routes;
+        const auto before = routes;
+        std::erase_if(routes, [](const Route& route) {
+            return route.device == IfName::from_kernel("br-dual") && !route.gateway;
+        });
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.steps.size() == 2);
+        CHECK(describe(p.steps[0].step) == "add route 192.168.0.0/16 dev br-dual");
+        CHECK(describe(p.steps[1].step) == "add route 2001:db8:40::/64 dev br-dual");
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+        CHECK(routes.size() == before.size());
     }
 
     TEST_CASE("a borrowed port that was down goes down again with the addresses that it has") {

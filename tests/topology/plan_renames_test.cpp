@@ -110,7 +110,7 @@ TEST_SUITE("plan: renames") {
                           .protocol = 3};
         const Address address{bridge, *IpPrefix::parse("fd00::5/64"), true, false};
         state.routes.insert(route);
-        state.addresses.insert(address);
+        REQUIRE(story.kernel.execute(AddAddress{address}));
         const KernelState wanted = state;
         state.links.at(bridge).up = false;   // Linux 6.2 renames links that are up
         REQUIRE(story.kernel.execute(RenameLink{bridge, name("mine")}));
@@ -149,6 +149,50 @@ TEST_SUITE("plan: renames") {
         story.down();
         CHECK(story.kernel.state.links.contains(name("taps_bridge")));
         CHECK_FALSE(story.kernel.state.links.contains(name("mine")));
+    }
+
+    TEST_CASE("a bridge that gets another name and another address in the file keeps no old address") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        const Topology other = example(
+            "home.json", {{R"("name": "taps_bridge")", R"("name": "taps")"},
+                          {R"("address": "172.16.0.2/24",)",   // who gets the old name
+                           R"("hub_interface": "taps_bridge", "address": "172.16.0.2/24",)"},
+                          {R"("192.168.0.1/16")", R"("192.168.0.2/16")"}});
+        story.intent = compile(other, *other.find("linode"), {});
+
+        check_every_failure(story.plan_now(), story.kernel.state);
+        story.apply();
+
+        const auto has = [&](const char* address) {
+            return story.kernel.state.addresses.contains({name("taps"), *IpPrefix::parse(address), true, false});
+        };
+        CHECK(has("192.168.0.2/16"));
+        CHECK_FALSE(has("192.168.0.1/16"));
+        CHECK(story.plan_now().is_empty());
+    }
+
+    TEST_CASE("what somebody has put into a VRF or a bond leaves it before all else, down") {
+        for (const char* link : {"taps_bridge", "wg_vpns", "gt-office"}) {
+            CAPTURE(link);
+            Story story{example("home.json"), "linode"};
+            story.apply();
+            auto& state = story.kernel.state;
+            add_link(state, "theirs", LinkKind::Other);
+            const Address foreign{name(link), *IpPrefix::parse("fd00::5/64"), true, false};
+            REQUIRE(story.kernel.execute(AddAddress{foreign}));
+            const KernelState wanted = state;
+            state.links.at(name(link)).master = name("theirs");
+            state.links.at(name(link)).port.reset();
+
+            const Plan p = story.plan_now();
+            check_every_failure(p, state);
+            story.apply();
+
+            CHECK(plan_text(p, "", Colour::Off).find("master theirs -> ") != std::string::npos);
+            CHECK(state == wanted);
+            CHECK(story.plan_now().is_empty());
+        }
     }
 
     TEST_CASE("another name in the file renames the link and makes nothing anew") {

@@ -390,6 +390,10 @@ TEST_SUITE("plan") {
         leased.details.broadcast = IpAddress::parse("203.0.113.255");
         leased.details.valid_seconds = leased.details.preferred_seconds = 3600;
         state.addresses.insert(leased);
+        Address deprecated{uplink, *IpPrefix::parse("2001:db8::d/64"), false, false};
+        deprecated.details.valid_seconds = 0xffffffff;
+        deprecated.details.preferred_seconds = 0;
+        REQUIRE(story.kernel.execute(AddAddress{deprecated}));
         const Route route{.destination = *IpPrefix::parse("0.0.0.0/0"),
                           .gateway = IpAddress::parse("169.254.1.1"),
                           .device = uplink,
@@ -409,12 +413,14 @@ TEST_SUITE("plan") {
         const auto moved = state.addresses.find({bridge, leased.prefix, true, true});
         REQUIRE(moved != state.addresses.end());
         CHECK(moved->details.broadcast == leased.details.broadcast);
+        CHECK(state.addresses.contains({bridge, deprecated.prefix, false, false}));
 
         story.down();
         CHECK(state.routes == before.routes);
         const auto back = state.addresses.find(leased);
         REQUIRE(back != state.addresses.end());
         CHECK(back->details.valid_seconds == 3600U);
+        CHECK(state.addresses.contains(deprecated));
     }
 
     TEST_CASE("the way to the hub stands before, and goes after, the routes into the tunnel") {
