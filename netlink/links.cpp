@@ -78,6 +78,7 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     link.alias = std::string{attributes.string(IFLA_IFALIAS).value_or("")};
     link.mtu = Mtu{attributes.u32(IFLA_MTU).value_or(0)};
     link.up = (header.ifi_flags & IFF_UP) != 0;
+    link.arp = (header.ifi_flags & IFF_NOARP) == 0;
     link.master = name_of(names, attributes.u32(IFLA_MASTER).value_or(0));
     const auto address = attributes.bytes(IFLA_ADDRESS);
     if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
@@ -218,19 +219,21 @@ Result<void> clear_ignore_df(Socket& route, const FoundLink& found, std::uint32_
 }
 
 bool asks_for_more_than_a_port(const Link& to) {
-    return to.alias || to.mac || to.mtu || to.up || to.master || to.bridge || to.gretap;
+    return to.alias || to.mac || to.mtu || to.up || to.arp || to.master || to.bridge || to.gretap;
 }
 
 /// Everything of `to` that is set but the port, in one message.
 Message change_request(const FoundLink& found, const Link& to, std::uint32_t device_index,
                        std::uint32_t master_index) {
     Message request = request_for(found.index);
-    if (to.up) {
-        // The fixed header is the first thing in the message.
-        auto& header = *static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(request.header()));
-        header.ifi_flags = *to.up ? IFF_UP : 0;
-        header.ifi_change = IFF_UP;
-    }
+    // The fixed header is the first thing in the message.
+    auto& header = *static_cast<ifinfomsg*>(mnl_nlmsg_get_payload(request.header()));
+    const auto flag = [&](unsigned which, bool wanted) {
+        header.ifi_flags |= wanted ? which : 0;
+        header.ifi_change |= which;
+    };
+    if (to.up) flag(IFF_UP, *to.up);
+    if (to.arp) flag(IFF_NOARP, !*to.arp);
     if (to.mac) request.put_bytes(IFLA_ADDRESS, {to.mac->data(), 6});
     if (to.alias) request.put_string(IFLA_IFALIAS, *to.alias);
     if (to.master) request.put_u32(IFLA_MASTER, master_index);

@@ -139,6 +139,7 @@ void list_link(Lister& list, const Link& a, const Link& b) {
     };
     list.item("master", master(a.master), master(b.master));
     list.item("up", optional_text(a.up), optional_text(b.up));
+    if (a.arp && b.arp) list.item("arp", on_off(*a.arp), on_off(*b.arp));   // a new one has it
 }
 
 void list_kind(Lister& list, const Link& link, bool after) {
@@ -346,6 +347,7 @@ LinkDifference difference(const Link& desired, const Link& found) {
     keep(&Link::mac);
     keep(&Link::mtu);
     keep(&Link::up);
+    if (found.arp) keep(&Link::arp);
     keep(&Link::master);
     keep(&Link::gretap);
     // A port that moves to another bridge starts anew there.

@@ -101,6 +101,7 @@ void Compiler::bridge() {
         link.alias = mark(".bridge");
         link.mac = bridge_mac(topology_, node_);
         link.master = IfName{};
+        link.arp = true;
         // With VLAN filtering, untagged frames of a port without a PVID would vanish: never wanted.
         link.bridge = BridgeAttributes{spec.stp.value, spec.multicast_snooping.value, false};
         own_link(link, spec.at, here("bridge"));
@@ -132,6 +133,7 @@ void Compiler::tunnel(const End& end) {
     if (spec.type.value == LinkType::Wireguard) return;
     Link link{.name = node_.is_hub ? hub_interface(topology_, end.spoke, spec)
                                    : spoke_interface(topology_, end.spoke, spec)};
+    link.arp = true;
     link.gretap = gretap(end);
     if (spec.type.value == LinkType::GretapWireguard) {
         const IfName device = node_.is_hub ? topology_.hub.wireguard->interface.value

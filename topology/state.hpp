@@ -111,6 +111,7 @@ struct Link {
     std::optional<MacAddress> mac;
     std::optional<Mtu> mtu;
     std::optional<bool> up;                ///< IFF_UP, administrative
+    std::optional<bool> arp;               ///< without IFF_NOARP; IPv6's neighbour discovery goes by it, too
     std::optional<IfName> master;          ///< empty name = none
     std::optional<BridgeAttributes> bridge;
     std::optional<GretapAttributes> gretap;

@@ -80,6 +80,7 @@ void read(const At& at, Link& out) {
     object.optional("mac", out.mac);
     object.optional("mtu", out.mtu);
     object.optional("up", out.up);
+    object.optional("arp", out.arp);
     object.optional("master", out.master);
     object.optional("bridge", out.bridge);
     object.optional("gretap", out.gretap);

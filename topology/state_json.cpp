@@ -92,6 +92,7 @@ Json link_json(const Link& link) {
     if (link.mac) out["mac"] = text(*link.mac);
     if (link.mtu) out["mtu"] = link.mtu->bytes();
     put(out, "up", link.up);
+    put(out, "arp", link.arp);
     if (link.master) out["master"] = name_or_null(*link.master);
     if (link.bridge) {
         Json& bridge = out["bridge"] = Json::object();

@@ -128,6 +128,8 @@ links = [
     link("gt-site", "mtu 1300", "mtu"),
     link("gt-site", "address 02:00:00:00:00:77", "mac"),
     link("gt-site", "down", "up"),
+    link("gt-site", "arp off", "arp"),
+    link("br-hub", "arp off", "arp"),
     link("gt-site", "alias mine", "alias"),
     link("gt-site", "alias ''", "alias"),
     link("gt-site", "nomaster", "master"),

@@ -335,6 +335,7 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
         port_in_use(*device->second.listen_port, s.to.name))
         return refuse(s, EADDRINUSE);
     if (s.to.up) link.up = s.to.up;
+    if (s.to.arp) link.arp = s.to.arp;
     if (s.to.up && !*s.to.up) go_down(link.name);
     if (s.to.up) connect(link.name);
     return {};
