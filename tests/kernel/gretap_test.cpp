@@ -51,7 +51,8 @@ TEST_CASE("a gretap over GUE is created whole, and ip agrees on every parameter"
 
     lab.there_and_back(CreateLink{wanted}, [&] {
         Link found = lab.link("gt0");
-        found.up.reset();
+        CHECK(found.arp == true);
+        for (auto* const flag : {&found.up, &found.arp}) flag->reset();
         found.master.reset();
         CHECK(found == wanted);
         CHECK(ip_link("gt0")["mtu"] == 1446);
@@ -79,7 +80,8 @@ TEST_CASE("an ip6gretap over GUE is created whole, without the encapsulation lim
 
     lab.there_and_back(CreateLink{wanted}, [&] {
         Link found = lab.link("six0");
-        found.up.reset();
+        CHECK(found.arp == true);
+        for (auto* const flag : {&found.up, &found.arp}) flag->reset();
         found.master.reset();
         CHECK(found == wanted);
         auto judged = tunnel_of("six0");

@@ -2,6 +2,8 @@
 
 #include "kernel/lab.hpp"
 
+#include <algorithm>
+
 using namespace overlay;
 using namespace overlay::test;
 
@@ -15,8 +17,9 @@ TEST_CASE("a bridge is created as asked, down, and reads back; deleting it leave
     lab.there_and_back(CreateLink{wanted}, [&] {
         Link found = lab.link("br0");
         CHECK(found.up == false);
+        CHECK(found.arp == true);
         CHECK(found.master == IfName{});
-        found.up.reset();
+        for (auto* const flag : {&found.up, &found.arp}) flag->reset();
         found.master.reset();
         CHECK(found == wanted);
         auto judged = ip_link("br0");
@@ -96,6 +99,22 @@ TEST_CASE("an empty alias clears the mark") {
         CHECK_FALSE(ip_link("br0").contains("ifalias"));
         CHECK(lab.link("br0").alias == "");
     });
+}
+
+TEST_CASE("a link without ARP gets it back, and neither flag moves the other") {
+    Lab lab;
+    lab.execute(CreateLink{bridge("br0")});
+    const Link without{.name = if_name("br0"), .arp = false}, with{.name = if_name("br0"), .arp = true};
+    for (const bool up : {false, true}) {
+        lab.execute(ChangeLink{{.name = if_name("br0"), .up = !up}, {.name = if_name("br0"), .up = up}});
+        lab.there_and_back(ChangeLink{with, without}, [&] {
+            CHECK(lab.link("br0").arp == false);
+            CHECK(lab.link("br0").up == up);
+            const auto flags = ip_link("br0")["flags"];
+            CHECK(std::ranges::count(flags, "NOARP") == 1);
+            CHECK(std::ranges::count(flags, "UP") == (up ? 1 : 0));
+        });
+    }
 }
 
 TEST_CASE("a port's flags change together and change back") {
