@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,6 +122,13 @@ Result<void> make_directories(const std::string& path, unsigned mode) {
 Result<void> remove_file(const std::string& path) {
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failed("remove " + path);
     return {};
+}
+
+void allow_many_descriptors() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 bool lock_within(int fd, std::chrono::milliseconds patience) {

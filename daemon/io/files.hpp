@@ -31,6 +31,9 @@ using netlink::UniqueFd;
 
 [[nodiscard]] Result<void> remove_file(const std::string& path);   ///< a missing file is no error
 
+/// As many as this process may have: the limit that it starts with is a lower one.
+void allow_many_descriptors();
+
 /// flock(2), exclusive, with a deadline. On failure, errno says why.
 [[nodiscard]] bool lock_within(int fd, std::chrono::milliseconds patience);
 

@@ -1,10 +1,10 @@
 #include "daemon/lab/lab_ping.hpp"
 
+#include "daemon/io/files.hpp"
 #include "daemon/lab/lab_echo.hpp"
 #include "netlink/addresses.hpp"
 
 #include <poll.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -145,14 +145,6 @@ class Asker {
     std::deque<Turn> on_the_way_;  ///< the one whose patience ends first in front
 };
 
-/// Two sockets for each of a thousand hosts are more than the usual limit of 1024 descriptors.
-void allow_many_sockets() {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /// The address of the target that the host answers to by now; "": none yet.
 Result<std::string> usable_address(const LabPlan& plan, const std::string& host,
                                    const LabTarget& target) {
@@ -206,7 +198,7 @@ Result<std::vector<PairResult>> ping_pairs(const LabPlan& plan, std::vector<LabP
     if (auto found = find_addresses(plan, results, start_time + options.deadline / 2); !found) {
         return pass_on(found);
     }
-    allow_many_sockets();
+    io::allow_many_descriptors();   // two sockets for each host, and there may be a thousand
     Asker asker{plan, options, start_time + options.deadline};
     for (PairResult& each : results) {
         if (!each.pair.expected) continue;

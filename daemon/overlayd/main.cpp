@@ -17,7 +17,6 @@
 #include <utility>
 
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -194,14 +193,6 @@ int supervise(Options& options) {
     }
 }
 
-/// A hub with a thousand devices has more open than the limit that most programs start with.
-void allow_many_descriptors() {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int main(int argc, char** argv) {
     Options options;
     const auto read = read_options({argv + std::min(argc, 1), argv + argc}, options);
@@ -210,7 +201,7 @@ int main(int argc, char** argv) {
         std::cout << (options.version ? "overlayd " OVERLAY_VERSION "\n" : options.help);
         return 0;
     }
-    allow_many_descriptors();
+    io::allow_many_descriptors();   // a hub with a thousand links has more devices open than the usual 1024
     if (options.supervise) return supervise(options);
     const auto ran = run(options);
     return ran ? 0 : complain(ran.error(), options.ready_fd);
