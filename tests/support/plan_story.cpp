@@ -11,6 +11,20 @@ namespace overlay::test {
 
 std::string told(const Plan& plan) { return plan_text(plan, "", Colour::Off); }
 
+void check_every_failure(const Plan& plan, const KernelState& before) {
+    for (std::size_t fail_at = 0; fail_at < plan.steps.size(); ++fail_at) {
+        for (const auto refusal : {FakeKernel::Refusal::Clean, FakeKernel::Refusal::TookEffect}) {
+            CAPTURE(describe(plan.steps[fail_at].step));
+            FakeKernel kernel{before};
+            kernel.fail_at = fail_at;
+            kernel.refusal = refusal;
+            CHECK(execute(plan, kernel).undo_failures.empty());
+            kernel.state.modules = before.modules;
+            CHECK(kernel.state == before);
+        }
+    }
+}
+
 void add_link(KernelState& state, const char* name, LinkKind kind) {
     Link link{.name = IfName::from_kernel(name), .kind = kind};
     link.alias = "";

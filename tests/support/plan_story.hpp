@@ -12,6 +12,9 @@ namespace overlay::test {
 /// The plan as a review sees it.
 [[nodiscard]] std::string told(const Plan& plan);
 
+/// Every step refused once, before and after its effect: all is as it was.
+void check_every_failure(const Plan& plan, const KernelState& before);
+
 void add_link(KernelState& state, const char* name, LinkKind kind);
 
 /// A host as a distribution leaves it: an uplink with a default route, a borrowed bridge, a

@@ -9,6 +9,7 @@
 
 using namespace overlay;
 using test::add_link;
+using test::check_every_failure;
 using test::example;
 using test::FakeKernel;
 using test::parsed;
@@ -387,15 +388,7 @@ TEST_SUITE("plan: changes of the file") {
         Story story{example("dual-stack.json"), "dual-hub"};
         story.kernel.state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "1";
         story.apply();
-        const KernelState before = story.kernel.state;
-        const Plan p = plan(NodeIntent{.network = "dual"}, before, story.ledger);
-        for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
-            CAPTURE(describe(p.steps[fail_at].step));
-            FakeKernel kernel{before};
-            kernel.fail_at = fail_at;
-            CHECK(execute(p, kernel).undo_failures.empty());
-            CHECK(kernel.state == before);
-        }
+        check_every_failure(plan(NodeIntent{.network = "dual"}, story.kernel.state, story.ledger), story.kernel.state);
     }
 
     TEST_CASE("the route that an address brings along is put back when somebody removes it alone") {

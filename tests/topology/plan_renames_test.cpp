@@ -8,6 +8,7 @@
 
 using namespace overlay;
 using test::add_link;
+using test::check_every_failure;
 using test::example;
 using test::FakeKernel;
 using test::Story;
@@ -33,21 +34,6 @@ std::vector<std::string> deeds(const Plan& p) {
     std::vector<std::string> out;
     for (const PlannedStep& step : p.steps) out.push_back(describe(step.step));
     return out;
-}
-
-/// Every step refused once, before and after its effect: all is as it was.
-void check_every_failure(const Plan& p, const KernelState& before) {
-    for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
-        for (const auto refusal : {FakeKernel::Refusal::Clean, FakeKernel::Refusal::TookEffect}) {
-            CAPTURE(describe(p.steps[fail_at].step));
-            FakeKernel kernel{before};
-            kernel.fail_at = fail_at;
-            kernel.refusal = refusal;
-            CHECK(execute(p, kernel).undo_failures.empty());
-            kernel.state.modules = before.modules;
-            CHECK(kernel.state == before);
-        }
-    }
 }
 
 }  // namespace

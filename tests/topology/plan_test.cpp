@@ -140,16 +140,8 @@ TEST_SUITE("plan") {
         const Topology topology = example("home.json");
         Story story{topology, "linode"};
         story.apply();
-        const KernelState before = story.kernel.state;
-        const Plan p = plan(NodeIntent{.network = "home"}, before, story.ledger);
-        for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
-            CAPTURE(describe(p.steps[fail_at].step));
-            FakeKernel kernel{before};
-            kernel.fail_at = fail_at;
-            const Report report = execute(p, kernel);
-            CHECK(report.undo_failures.empty());
-            CHECK(kernel.state == before);
-        }
+        test::check_every_failure(plan(NodeIntent{.network = "home"}, story.kernel.state, story.ledger),
+                                  story.kernel.state);
     }
 
     TEST_CASE("a tunnel bound to its WireGuard device is made after it, and made again after it") {
