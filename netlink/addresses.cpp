@@ -134,6 +134,8 @@ Result<void> add_address(Socket& route, const Address& address, std::string_view
     if (details.broadcast) request->put_address(IFA_BROADCAST, *details.broadcast);
     if (!details.label.empty()) request->put_c_string(IFA_LABEL, details.label);
     if (details.metric != 0) request->put_u32(IFA_RT_PRIORITY, details.metric);
+    const bool ipv6 = address.prefix.family() == Family::Ipv6;   // where it was made by the kernel, it reads so again
+    if (ipv6 && address.prefix.address().is_link_local()) request->put_u8(IFA_PROTO, IFAPROT_KERNEL_LL);
     const std::uint32_t flags =
         details.flags | (address.no_prefix_route ? std::uint32_t{IFA_F_NOPREFIXROUTE} : 0);
     if (flags != 0) request->put_u32(IFA_FLAGS, flags);

@@ -70,6 +70,18 @@ bool is_operational(const Attributes& attributes) {
     return state == up || state == unknown;
 }
 
+/// What the kernel gives a device when it becomes ready for IPv6, and not again (Linux net/ipv6/addrconf.c,
+/// addrconf_dev_config), as long as its interface identifiers are those of RFC 4291. Carrier and operational
+/// state come a moment earlier.
+std::optional<IpAddress> link_local(const Attributes& attributes, const MacAddress& mac) {
+    constexpr std::uint32_t ready = 0x80000000;   // Linux include/net/if_inet6.h, IF_READY
+    const auto families = attributes.nest(IFLA_AF_SPEC);
+    const auto ipv6 = families ? families->nest(AF_INET6) : std::nullopt;
+    if (!ipv6 || (ipv6->u32(IFLA_INET6_FLAGS).value_or(0) & ready) == 0) return std::nullopt;
+    if (ipv6->u8(IFLA_INET6_ADDR_GEN_MODE) != std::uint8_t{IN6_ADDR_GEN_MODE_EUI64}) return std::nullopt;
+    return link_local_of(mac);
+}
+
 FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     const auto& header = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
     const auto attributes = Attributes::of(message, sizeof(ifinfomsg));
@@ -84,6 +96,8 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
     if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, header.ifi_type, names, link);
     if (link.port && !is_operational(attributes)) link.port->blocked = false;
+    if (link.kind == LinkKind::Bridge && link.mac)
+        link.link_local = link_local(attributes, *link.mac);
     return {static_cast<std::uint32_t>(header.ifi_index), std::move(link)};
 }
 

@@ -71,8 +71,31 @@ void Planner::addresses() {
                    "state the same length in the file, or remove the address");
         }   // else a borrowed link's own address will do as it is
     }
+    link_locals();
     gone_addresses(replaced);
     moved_addresses();
+}
+
+/// Router advertisements leave from a link-local address and nothing else (RFC 4861, 6.1.2). The kernel gives a
+/// bridge one when it begins to run; who flushes the bridge's addresses takes it away for good.
+void Planner::link_locals() {
+    for (const auto& [name, desired] : desired_.links) {
+        const Link* bridge = found_link(name);
+        if (!survives(name) || intent_.borrowed.contains(name) || !bridge->link_local) continue;
+        const auto off = found_.sysctls.find(conf_sysctl(Family::Ipv6, name.str(), "disable_ipv6"));
+        if (off == found_.sysctls.end() || off->second != "0") continue;
+        const Address automatic{.link = name, .prefix = IpPrefix::of(*bridge->link_local, 64)};
+        const auto is_it = [&](const Address& address) {
+            return address.link == name && automatic.prefix.network().contains(address.prefix.address());
+        };
+        const auto found = std::find_if(found_.addresses.begin(), found_.addresses.end(), is_it);
+        if (found != found_.addresses.end()) {
+            connect(*found);
+            continue;
+        }
+        add(Phase::Addresses, AddAddress{automatic}, Action::Add, Impact::Live, "the kernel's own, which was removed");
+        plan_.steps.back().origin = origin_of(object_of(CreateLink{*bridge}));
+    }
 }
 
 /// The route to an address's network comes and goes with it; somebody can remove it alone.
@@ -84,7 +107,8 @@ void Planner::connect(const Address& address) {
     const bool stands = std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& route) {
         return route.destination == missing.destination && uses(route, address.link) && !route.gateway;
     });
-    const auto is_it = [&](const Route& route) { return is_same_route(route, missing); };
+    const bool each_has_it = address.prefix.family() == Family::Ipv6 && address.prefix.address().is_link_local();
+    const auto is_it = [&](const Route& route) { return is_same_route(route, missing) && !each_has_it; };
     if (stands || std::any_of(found_.routes.begin(), found_.routes.end(), is_it)) return;
     if (address.prefix.family() == Family::Ipv4) missing.source = address.prefix.address();
     add(Phase::Routes, AddRoute{missing}, Action::Add, Impact::Live, "comes with the address");

@@ -49,6 +49,7 @@ class Planner {
     // plan_network.cpp: addresses, routes, WireGuard
     void addresses();
     void connect(const Address& address);
+    void link_locals();
     void gone_addresses(const std::set<Address>& replaced);
     void moved_addresses();
     void promote_secondaries();

@@ -116,6 +116,7 @@ struct Link {
     std::optional<BridgeAttributes> bridge;
     std::optional<GretapAttributes> gretap;
     std::optional<BridgePort> port;        ///< found: of a bridge's port alone
+    std::optional<IpAddress> link_local;   ///< found: of a bridge that IPv6 runs on (RFC 4291, 2.5.6)
     friend bool operator==(const Link&, const Link&) = default;
 };
 

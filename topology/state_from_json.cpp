@@ -85,6 +85,7 @@ void read(const At& at, Link& out) {
     object.optional("bridge", out.bridge);
     object.optional("gretap", out.gretap);
     object.optional("port", out.port);
+    object.optional("link_local", out.link_local);
     object.finish();
 }
 

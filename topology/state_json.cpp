@@ -102,6 +102,7 @@ Json link_json(const Link& link) {
     }
     if (link.gretap) out["gretap"] = gretap_json(*link.gretap);
     if (link.port) out["port"] = port_json(*link.port);
+    if (link.link_local) out["link_local"] = text(*link.link_local);
     return out;
 }
 

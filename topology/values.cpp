@@ -158,6 +158,15 @@ std::string text(const MacAddress& mac) {
                        b[5]);
 }
 
+IpAddress link_local_of(const MacAddress& mac) {
+    const std::uint8_t* b = mac.data();
+    constexpr std::uint8_t universal = 2;   // the bit that is turned
+    const std::array<std::uint8_t, 16> bytes{0xfe, 0x80, 0, 0, 0, 0, 0, 0,
+                                             static_cast<std::uint8_t>(b[0] ^ universal), b[1], b[2], 0xff, 0xfe,
+                                             b[3], b[4], b[5]};
+    return IpAddress::from_bytes(Family::Ipv6, bytes.data());
+}
+
 // ---- names --------------------------------------------------------------------------------------
 
 std::optional<IfName> IfName::parse(std::string_view text) {

@@ -78,6 +78,8 @@ class MacAddress {
     std::array<std::uint8_t, 6> bytes_{};
 };
 [[nodiscard]] std::string text(const MacAddress& mac);   ///< lower case, colons
+/// fe80:: and the modified EUI-64 of `mac` (RFC 4291, 2.5.1 and 2.5.6).
+[[nodiscard]] IpAddress link_local_of(const MacAddress& mac);
 
 /// The name of a network interface. What a file may say is narrower than what a kernel may report.
 class IfName {

@@ -3,6 +3,8 @@
 #include "kernel/lab.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 using namespace overlay;
 using namespace overlay::test;
@@ -166,6 +168,49 @@ TEST_CASE("a link gets another name and its old one back") {
         CHECK(lab.refusal(RenameLink{if_name("br0"), if_name("br2")}).kind == Error::Kind::NotFound);
         CHECK(lab.refusal(RenameLink{if_name("br1"), if_name("lo")}).kind == Error::Kind::Conflict);
     });
+}
+
+TEST_CASE("a running bridge's link-local address is foretold, and comes back as the kernel makes it") {
+    Lab lab;
+    const auto addresses = [] {
+        return json_of({"ip", "-6", "-j", "addr", "show", "dev", "br0", "scope", "link"})[0];
+    };
+    (void)output_of({"ip", "link", "add", "br0", "address", "02:00:5e:00:53:01", "type", "bridge"});
+    (void)output_of({"sysctl", "-qw", "net.ipv6.conf.br0.dad_transmits=0"});
+    CHECK_FALSE(lab.link("br0").link_local);
+    (void)output_of({"ip", "link", "set", "br0", "up"});
+    for (const char* name : {"d0", "d1"}) {
+        (void)output_of({"ip", "link", "add", name, "type", "dummy"});
+        (void)output_of({"ip", "link", "set", name, "up"});
+    }
+    (void)output_of({"ip", "link", "set", "d0", "master", "br0"});   // without a port, no carrier: Linux 6.1 waits
+    for (int tries = 0; tries < 50 && !lab.link("br0").link_local; ++tries)
+        std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    REQUIRE(lab.link("br0").link_local == ip("fe80::5eff:fe00:5301"));
+    const auto before = addresses();
+    CHECK(before["addr_info"][0]["local"] == "fe80::5eff:fe00:5301");
+
+    (void)output_of({"ip", "addr", "flush", "dev", "br0", "scope", "link"});
+    const Address own{if_name("br0"), prefix("fe80::5eff:fe00:5301/64"), true, false};
+    lab.execute(AddAddress{own});
+    CHECK(addresses() == before);
+
+    const std::string routes = output_of({"ip", "-6", "route", "show", "dev", "br0"});
+    const KernelState state = lab.snapshot();
+    const auto way = std::ranges::find_if(state.routes, [](const Route& route) {
+        return route.device == if_name("br0") && route.destination == prefix("fe80::/64");
+    });
+    REQUIRE(way != state.routes.end());
+    lab.execute(RemoveRoute{*way});
+    lab.there_and_back(AddRoute{*way}, [&] {   // d1 has one, too
+        CHECK(output_of({"ip", "-6", "route", "show", "dev", "br0"}) == routes);
+    });
+
+    (void)output_of({"ip", "link", "set", "br0", "addrgenmode", "none"});
+    CHECK_FALSE(lab.link("br0").link_local);
+    (void)output_of({"ip", "link", "set", "br0", "addrgenmode", "eui64"});
+    (void)output_of({"ip", "link", "set", "br0", "down"});
+    CHECK_FALSE(lab.link("br0").link_local);
 }
 
 TEST_CASE("alternative names are found, but those that no link could have") {

@@ -410,6 +410,43 @@ TEST_SUITE("plan: changes of the file") {
         CHECK(routes.size() == before.size());
     }
 
+    TEST_CASE("a running bridge that lost its link-local address gets it again, and the route to its neighbours") {
+        Story story{example("dual-stack.json"), "dual-hub"};
+        story.apply();
+        KernelState& state = story.kernel.state;
+        const IfName name = IfName::from_kernel("br-dual");
+        const IpAddress own = *IpAddress::parse("fe80::5eff:fe00:5301");
+        const Address address{name, IpPrefix::of(own, 64), true, false};
+        const Route others{.destination = *IpPrefix::parse("fe80::/64"),
+                           .gateway = {},
+                           .device = IfName::from_kernel("eth0"),
+                           .metric = 256,
+                           .protocol = 2};
+        state.routes.insert(others);
+        CHECK(story.plan_now().is_empty());   // it does not run yet
+
+        state.links.at(name).link_local = own;
+        const Plan lost = story.plan_now();
+        REQUIRE(lost.steps.size() == 1);
+        CHECK(describe(lost.steps[0].step) == "add address fe80::5eff:fe00:5301/64 on br-dual");
+        CHECK(lost.steps[0].origin.path == "hub.bridge");
+        CHECK(lost.ledger_after == story.ledger);   // it goes with the bridge
+
+        state.addresses.insert(address);
+        const Plan cut_off = story.plan_now();
+        REQUIRE(cut_off.steps.size() == 1);
+        CHECK(describe(cut_off.steps[0].step) == "add route fe80::/64 dev br-dual");
+
+        Route way = others;
+        way.device = name;
+        state.routes.insert(way);
+        CHECK(story.plan_now().is_empty());
+
+        state.addresses.erase(address);   // any other of them will do
+        state.addresses.insert({name, *IpPrefix::parse("fe80::1/64"), true, false});
+        CHECK(story.plan_now().is_empty());
+    }
+
     TEST_CASE("a borrowed port that was down goes down again with the addresses that it has") {
         const std::string bridge = R"("name": "br-hub", )";
         Story story{parsed(with(base, {{bridge, bridge + R"("ports": ["eth1"], )"}})), "hub"};

@@ -110,6 +110,7 @@ class Arbitrary {
             out.port = BridgePort{coin(), coin(), coin(), coin(), coin(), coin(),
                                   coin(), coin(), coin(), coin(), coin(), coin(), coin(), coin()};
         }
+        out.link_local = maybe([&] { return address(); });
         return out;
     }
     WireguardDevice device() {

@@ -42,6 +42,10 @@ TEST_CASE("overlap is symmetric and never crosses families") {
     CHECK_FALSE(IpPrefix::parse("0.0.0.0/0")->overlaps(*IpPrefix::parse("::/0")));
 }
 
+TEST_CASE("a link-local address has the modified EUI-64 of the MAC: the example of RFC 2464, section 4") {
+    CHECK(text(link_local_of(*MacAddress::parse("34:56:78:9a:bc:de"))) == "fe80::3656:78ff:fe9a:bcde");
+}
+
 TEST_CASE("interface names that could leave their place in a path are refused") {
     for (const char* bad : {"", "..", ".", "a/b", "a..b", "lo", "all", "default", "sixteen-bytes-xx", "a b",
                             "a%d", "a:1", ".hidden", "-x"}) {
