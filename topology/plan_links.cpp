@@ -107,9 +107,10 @@ void Planner::own_link(const Link& desired) {
     const Link* found = found_link(desired.name);
     if (const auto taken = found_.alternative_names.find(desired.name);
         found == nullptr && taken != found_.alternative_names.end()) {
+        const Link* holder = found_link(taken->second);
         refuse(CreateLink{desired},
-               fmt::format("{} is another name (altname) of {}, which is not ours",
-                           desired.name.str(), taken->second.str()),
+               fmt::format("{} is another name (altname) of {}{}", desired.name.str(), taken->second.str(),
+                           holder != nullptr && is_ours(*holder) ? "" : ", which is not ours"),
                fmt::format("ip link property del dev {} altname {}, or give ours another name",
                            taken->second.str(), desired.name.str()));
         created_.insert(desired.name);   // what belongs to it would only repeat the refusal

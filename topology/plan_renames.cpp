@@ -12,7 +12,6 @@ namespace overlay {
 
 namespace {
 
-
 struct Rename {
     IfName from, to;
     IfName wanted;   ///< `to`, or where it will be after a detour
@@ -67,6 +66,7 @@ void take_down(KernelState& state, const IfName& name) {
     Link& link = state.links.at(name);
     if (!link.up.value_or(false)) return;
     link.up = false;
+    link.link_local.reset();   // the kernel makes it anew
     if (const auto device = state.wireguard.find(name); device != state.wireguard.end()) {
         std::erase_if(state.udp_sockets, [&](const UdpSocket& socket) {   // a device that is down has none
             return link.kind == LinkKind::Wireguard && socket.port == device->second.listen_port;

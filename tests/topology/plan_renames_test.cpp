@@ -85,6 +85,20 @@ TEST_SUITE("plan: renames") {
         }
     }
 
+    TEST_CASE("a renamed bridge's link-local address is made by the kernel, not by us") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        rename_by_hand(story.kernel, "taps_bridge", "mine");
+        KernelState& state = story.kernel.state;
+        const IpAddress own = *IpAddress::parse("fe80::5eff:fe00:5301");
+        state.links.at(name("mine")).link_local = own;
+        state.addresses.insert({name("mine"), IpPrefix::of(own, 64), true, false});
+        state.routes.insert({.destination = *IpPrefix::parse("fe80::/64"), .gateway = {}, .device = name("mine"),
+                             .metric = 256, .protocol = 2});
+
+        for (const std::string& deed : deeds(story.plan_now())) CHECK(deed.find("fe80") == std::string::npos);
+    }
+
     TEST_CASE("one renamed while it stayed up keeps what others put on it") {
         Story story{example("home.json"), "linode"};
         story.apply();
@@ -120,6 +134,18 @@ TEST_SUITE("plan: renames") {
         story.apply();
 
         CHECK(story.kernel.state == wanted);
+    }
+
+    TEST_CASE("a link of ours with its old name as an alternative one is in its own way, and not called foreign") {
+        Story story{example("home.json"), "linode"};
+        story.apply();
+        rename_by_hand(story.kernel, "taps_bridge", "mine");
+        story.kernel.state.alternative_names[name("taps_bridge")] = name("mine");
+
+        const Plan p = story.plan_now();
+
+        REQUIRE_FALSE(p.refusals.empty());
+        CHECK(p.refusals[0].reason == "taps_bridge is another name (altname) of mine");
     }
 
     TEST_CASE("a foreigner under the name of one that was renamed is refused, and kept by down") {
