@@ -86,6 +86,11 @@ void Planner::connect(const Address& address) {
     });
     const auto is_it = [&](const Route& route) { return is_same_route(route, missing); };
     if (stands || std::any_of(found_.routes.begin(), found_.routes.end(), is_it)) return;
+    const bool planned = std::any_of(plan_.steps.begin(), plan_.steps.end(), [&](const PlannedStep& step) {
+        const auto* added = std::get_if<AddRoute>(&step.step);   // by another address of the network
+        return added != nullptr && is_it(added->route);
+    });
+    if (planned) return;
     if (address.prefix.family() == Family::Ipv4) missing.source = address.prefix.address();
     add(Phase::Routes, AddRoute{missing}, Action::Add, Impact::Live, "comes with the address");
     plan_.steps.back().origin = origin_of(object_of(AddAddress{address}));

@@ -410,6 +410,27 @@ TEST_SUITE("plan: changes of the file") {
         CHECK(routes.size() == before.size());
     }
 
+    TEST_CASE("two addresses of one network bring one route along: it is put back once") {
+        const std::string one = R"("192.168.0.1/16")";
+        const std::string more = one + R"(, "192.168.0.2/16", "2001:db8:1::2/64")";
+        Story story{parsed(with(base, {{one, more}})), "hub"};
+        story.apply();
+        auto& routes = story.kernel.state.routes;
+        const auto before = routes;
+        std::erase_if(routes, [](const Route& route) {
+            return route.device == IfName::from_kernel("br-hub") && !route.gateway;
+        });
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.steps.size() == 2);
+        CHECK(describe(p.steps[0].step) == "add route 192.168.0.0/16 dev br-hub");
+        CHECK(describe(p.steps[1].step) == "add route 2001:db8:1::/64 dev br-hub");
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+        CHECK(routes.size() == before.size());
+    }
+
     TEST_CASE("a borrowed port that was down goes down again with the addresses that it has") {
         const std::string bridge = R"("name": "br-hub", )";
         Story story{parsed(with(base, {{bridge, bridge + R"("ports": ["eth1"], )"}})), "hub"};
