@@ -386,7 +386,8 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
 
 /// Puts a borrowed link's former values back, each one only while it still is what we made it.
 void Planner::return_borrowed_links() {
-    for (const auto& [name, former] : ledger_.borrowed) {
+    const auto formers = plan_.ledger_after.borrowed;   // with the names that bridges will have
+    for (const auto& [name, former] : formers) {
         if (desired_.links.contains(name)) continue;
         plan_.ledger_after.borrowed.erase(name);
         const Link* found = found_link(name);

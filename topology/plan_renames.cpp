@@ -142,7 +142,7 @@ void Planner::renames() {
         if (made == ledger_.links.end() || !is_the_one_made(found_.links.at(each.from), made->second)) continue;
         if (made->second.mac || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
     }
-    rename_made_addresses(renamed);
+    rename_in_ledger(renamed);
     const KernelState before = found_;
     for (const Rename& each : wanted) {
         before_rename(before.links.at(each.from), each.to);
@@ -156,14 +156,19 @@ void Planner::renames() {
     for (const Rename& each : wanted) after_rename(before, each.from, each.to);
 }
 
-/// Else an address of the old file would stay for ever on a link that gets another name in the new one.
-void Planner::rename_made_addresses(const std::map<IfName, IfName>& renamed) {
+/// Else an address of the old file would stay for ever on a link that gets another name in the new one, and a
+/// borrowed port in a bridge that does.
+void Planner::rename_in_ledger(const std::map<IfName, IfName>& renamed) {
     std::set<Address> out;
     for (Address address : made_) {
         if (const auto to = renamed.find(address.link); to != renamed.end()) address.link = to->second;
         out.insert(std::move(address));
     }
     made_ = plan_.ledger_after.addresses = std::move(out);
+    for (auto& [port, former] : plan_.ledger_after.borrowed) {
+        if (!former.ours.master) continue;
+        if (const auto to = renamed.find(*former.ours.master); to != renamed.end()) former.ours.master = to->second;
+    }
 }
 
 /// Who puts a device into a VRF, a bond or a team changes more than its master, and so does who takes it out:

@@ -19,7 +19,7 @@ class Planner {
   private:
     // plan_renames.cpp
     void renames();
-    void rename_made_addresses(const std::map<IfName, IfName>& renamed);
+    void rename_in_ledger(const std::map<IfName, IfName>& renamed);
     void leave_strange_masters();
     void before_rename(const Link& link, const IfName& wanted);
     void after_rename(const KernelState& before, const IfName& from, const IfName& wanted);

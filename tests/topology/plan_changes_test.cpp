@@ -431,6 +431,36 @@ TEST_SUITE("plan: changes of the file") {
         CHECK(routes.size() == before.size());
     }
 
+    TEST_CASE("a port leaves a bridge that gets another name, at once or later") {
+        const std::string bridge = R"("name": "br-hub", )", renamed = R"("name": "br-two", )";
+        const std::string ports = R"("ports": ["eth1"], )";
+        for (const bool at_once : {true, false}) {
+            CAPTURE(at_once);
+            Story story{parsed(with(base, {{bridge, bridge + ports}})), "hub"};
+            KernelState& state = story.kernel.state;
+            const IfName port = IfName::from_kernel("eth1");
+            add_link(state, "eth1", LinkKind::Other);
+            state.links.at(port).up = false;
+            const Link before = state.links.at(port);
+            story.apply();
+            const auto go_over_to = [&](const std::string& text) {
+                const Topology next = parsed(text);
+                story.intent = compile(next, *next.find("hub"), {});
+                check_every_failure(story.plan_now(), state);
+                story.apply();
+                CHECK(story.plan_now().is_empty());
+            };
+            if (!at_once) {
+                go_over_to(with(base, {{bridge, renamed + ports}}));
+                CHECK(state.links.at(port).master == IfName::from_kernel("br-two"));
+            }
+
+            go_over_to(with(base, {{bridge, renamed}}));
+
+            CHECK(state.links.at(port) == before);
+        }
+    }
+
     TEST_CASE("a borrowed port that was down goes down again with the addresses that it has") {
         const std::string bridge = R"("name": "br-hub", )";
         Story story{parsed(with(base, {{bridge, bridge + R"("ports": ["eth1"], )"}})), "hub"};
