@@ -405,7 +405,8 @@ void Planner::return_borrowed_links() {
         put_back(&Link::mac);
         put_back(&Link::mtu);
         put_back(&Link::up);
-        put_back(&Link::master);
+        // A bridge that goes has let it go already, and is not there yet on the way back.
+        if (!found->master || !deleted_.contains(*found->master)) put_back(&Link::master);
         LinkDifference changed = difference(wanted, *found);
         if (changed.is_empty()) continue;
         changed.from.kind = changed.to.kind = found->kind;

@@ -472,6 +472,7 @@ TEST_SUITE("plan: changes of the file") {
         const KernelState before = state;
 
         story.apply();
+        check_every_failure(plan(NodeIntent{.network = "net"}, state, story.ledger), state);
         story.down();
 
         CHECK(state.links == before.links);
