@@ -366,6 +366,11 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
     const auto speaks = found_.sysctls.find(no_ipv6);
     if (speaks != found_.sysctls.end() && speaks->second == "0" && inherited(no_ipv6) == "1")
         add(phases.links, SetSysctl{no_ipv6, "0", "1", {}}, action, impact);
+    for (const auto& [key, former] : ledger_.offloads) {   // a new one has the kernel's
+        const auto now = found_.offloads.find(key);
+        if (key.link == link.name && now != found_.offloads.end() && now->second == former.ours)
+            add(phases.links, SetOffload{key, former.ours, former.before}, action, impact);
+    }
     const auto set = [&](const Link& target, auto member, auto value) {
         Link from{.name = target.name, .kind = target.kind}, to = from;
         from.*member = target.*member;

@@ -384,6 +384,16 @@ TEST_SUITE("plan: changes of the file") {
         CHECK(state.links.at(port).master == IfName::from_kernel("br-hub"));
     }
 
+    TEST_CASE("a failed down, and a failed change of type, give a tunnel its offloads back") {
+        const std::string local = R"("local": "198.51.100.30")";
+        Story story{parsed(with(base, {{local, local + R"(, "hub_offload": {"tx": false})"}})), "hub"};
+        story.apply();
+        check_every_failure(plan(NodeIntent{.network = "net"}, story.kernel.state, story.ledger), story.kernel.state);
+        const Topology next = parsed(with(base, {{local, R"("underlay": "ipv6", "local": "2001:db8:fe::6")"}}));
+        story.intent = compile(next, *next.find("hub"), {});
+        check_every_failure(story.plan_now(), story.kernel.state);
+    }
+
     TEST_CASE("a failed down gives IPv6 addresses back where new interfaces have no IPv6") {
         Story story{example("dual-stack.json"), "dual-hub"};
         story.kernel.state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "1";
