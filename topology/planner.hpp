@@ -56,6 +56,7 @@ class Planner {
     [[nodiscard]] bool is_going(const Address& ours) const;
     [[nodiscard]] bool leaves_early(const Address& ours) const;
     [[nodiscard]] bool leaves_early(const Route& found) const;
+    [[nodiscard]] bool needs_one_that_leaves_early(const Route& found) const;
     [[nodiscard]] bool is_off(const std::string& interface) const;
     struct StepTraits {
         Action action{};
