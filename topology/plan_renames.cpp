@@ -140,9 +140,12 @@ void Planner::renames() {
     for (const Rename& each : wanted) {   // by the file; who renames by hand changes no ledger
         const auto made = ledger_.links.find(each.from);
         if (made == ledger_.links.end() || !is_the_one_made(found_.links.at(each.from), made->second)) continue;
-        if (made->second.mac || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
+        const auto key = ledger_.wireguard_keys.find(each.from);   // WireGuard has no MAC
+        const bool same_key = key != ledger_.wireguard_keys.end() && found_.wireguard.contains(each.from) &&
+                              found_.wireguard.at(each.from).public_key == key->second;
+        if (made->second.mac || same_key || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
     }
-    rename_in_ledger(renamed);
+    rename_made_addresses(renamed);
     const KernelState before = found_;
     for (const Rename& each : wanted) {
         before_rename(before.links.at(each.from), each.to);
@@ -156,19 +159,14 @@ void Planner::renames() {
     for (const Rename& each : wanted) after_rename(before, each.from, each.to);
 }
 
-/// Else an address of the old file would stay for ever on a link that gets another name in the new one, and a
-/// borrowed port in a bridge that does.
-void Planner::rename_in_ledger(const std::map<IfName, IfName>& renamed) {
+/// Else an address of the old file would stay for ever on a link that gets another name in the new one.
+void Planner::rename_made_addresses(const std::map<IfName, IfName>& renamed) {
     std::set<Address> out;
     for (Address address : made_) {
         if (const auto to = renamed.find(address.link); to != renamed.end()) address.link = to->second;
         out.insert(std::move(address));
     }
     made_ = plan_.ledger_after.addresses = std::move(out);
-    for (auto& [port, former] : plan_.ledger_after.borrowed) {
-        if (!former.ours.master) continue;
-        if (const auto to = renamed.find(*former.ours.master); to != renamed.end()) former.ours.master = to->second;
-    }
 }
 
 /// Who puts a device into a VRF, a bond or a team changes more than its master, and so does who takes it out:
@@ -242,7 +240,9 @@ void Planner::after_rename(const KernelState& before, const IfName& from, const 
     for (const Route& route : before.routes) {
         const bool ours = route.protocol == route_protocol;
         const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
-        if (!uses(route, from) || ours || automatic) continue;
+        const bool uplinks = std::any_of(ledger_.moved_routes.begin(), ledger_.moved_routes.end(),
+                                         [&](const Route& moved) { return is_same_route(moved, route); });
+        if (!uses(route, from) || ours || automatic || uplinks) continue;
         add(Phase::Routes, AddRoute{moved(route, from, wanted)}, Action::Change, Impact::Flap,
             "comes back");
     }

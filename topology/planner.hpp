@@ -19,7 +19,7 @@ class Planner {
   private:
     // plan_renames.cpp
     void renames();
-    void rename_in_ledger(const std::map<IfName, IfName>& renamed);
+    void rename_made_addresses(const std::map<IfName, IfName>& renamed);
     void leave_strange_masters();
     void before_rename(const Link& link, const IfName& wanted);
     void after_rename(const KernelState& before, const IfName& from, const IfName& wanted);
@@ -41,6 +41,8 @@ class Planner {
     };
     [[nodiscard]] bool is_in_the_way(const Link& link) const;
     void dismantle(const Link& link, const RemovalPhases& phases, Action action);
+    [[nodiscard]] bool goes_elsewhere(const IfName& port, const IfName& bridge) const;
+    void comes_from_nowhere(const IfName& port, const IfName& bridge);
     void return_borrowed_links();
     [[nodiscard]] std::set<Address> lost_when_down(const IfName& name) const;
     [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;
