@@ -22,6 +22,7 @@ enum class Action { Add, Change, Recreate, Remove };
 /// name or port needed again is freed first.
 enum class Phase {
     FreeNames,
+    FreeAddresses,   ///< after the routes by them
     Modules,
     StartOverlayd,
     Guards,

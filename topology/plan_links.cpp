@@ -215,6 +215,7 @@ void Planner::before_port_joins(const Link& port) {
 void Planner::change_link(const Link& desired, const Link& found, bool borrowed) {
     LinkDifference changed = difference(desired, found);
     if (changed.is_empty()) return;
+    if (changed.from.master && deleted_.contains(*changed.from.master)) changed.from.master = IfName{};
     const Link base{.name = desired.name, .kind = found.kind};
     const auto split = [&](auto member, Phase phase, Impact impact) {
         if (!(changed.to.*member)) return;
@@ -367,6 +368,11 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
     const auto speaks = found_.sysctls.find(no_ipv6);
     if (speaks != found_.sysctls.end() && speaks->second == "0" && inherited(no_ipv6) == "1")
         add(phases.links, SetSysctl{no_ipv6, "0", "1", {}}, action, impact);
+    for (const auto& [key, former] : ledger_.offloads) {   // a new one has the kernel's
+        const auto now = found_.offloads.find(key);
+        if (key.link == link.name && now != found_.offloads.end() && now->second == former.ours)
+            add(phases.links, SetOffload{key, former.ours, former.before}, action, impact);
+    }
     const auto set = [&](const Link& target, auto member, auto value) {
         Link from{.name = target.name, .kind = target.kind}, to = from;
         from.*member = target.*member;
@@ -374,14 +380,36 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
         add(phases.links, ChangeLink{from, to}, action, impact);
     };
     for (const auto& [name, port] : found_.links) {  // a bridge lets its ports go
-        if (port.master == link.name && !deleted_.contains(name))
+        if (port.master != link.name || deleted_.contains(name)) continue;
+        if (phases.links == Phase::FreeNames) {
             set(port, &Link::master, IfName{});
+            comes_from_nowhere(name, link.name);
+        } else if (!goes_elsewhere(name, link.name)) {
+            set(port, &Link::master, IfName{});
+        }
     }
     if (link.up.value_or(false)) set(link, &Link::up, false);
     if (link.master && !link.master->empty()) set(link, &Link::master, IfName{});
     add(phases.links, DeleteLink{link}, action, impact);
     for (std::size_t i = first; i < plan_.steps.size(); ++i) {  // one object to the reader
         plan_.steps[i].object = object_of(Step{DeleteLink{link}});
+    }
+}
+
+/// Into another bridge, before the old one goes.
+bool Planner::goes_elsewhere(const IfName& port, const IfName& bridge) const {
+    const auto desired = desired_.links.find(port);
+    if (desired == desired_.links.end()) return false;
+    const std::optional<IfName>& master = desired->second.master;
+    return master && !master->empty() && *master != bridge;
+}
+
+/// On the way back the bridge is not there yet when the port leaves the other one.
+void Planner::comes_from_nowhere(const IfName& port, const IfName& bridge) {
+    for (PlannedStep& step : plan_.steps) {
+        auto* change = std::get_if<ChangeLink>(&step.step);
+        const bool joins = change != nullptr && change->to.master && !change->to.master->empty();
+        if (joins && change->from.name == port && change->from.master == bridge) change->from.master = IfName{};
     }
 }
 
@@ -392,20 +420,24 @@ void Planner::return_borrowed_links() {
         plan_.ledger_after.borrowed.erase(name);
         const Link* found = found_link(name);
         if (found == nullptr) continue;
-        Link wanted{.name = name, .kind = found->kind};
+        Link wanted{.name = name, .kind = found->kind}, as_made = former.ours;
+        // Under whatever name: its own may have changed since.
+        const Link* bridge = found->master ? found_link(*found->master) : nullptr;
+        if (bridge != nullptr && is_ours(*bridge)) as_made.master = found->master;
         const auto put_back = [&](auto member) {
             const bool shared = neighbour([&](const Ledger& other) {
                 const auto theirs = other.borrowed.find(name);
                 return theirs != other.borrowed.end() && theirs->second.before.*member;
             });
-            if (!shared && former.before.*member && former.ours.*member == found->*member) {
+            if (!shared && former.before.*member && as_made.*member == found->*member) {
                 wanted.*member = former.before.*member;
             }
         };
         put_back(&Link::mac);
         put_back(&Link::mtu);
         put_back(&Link::up);
-        put_back(&Link::master);
+        // A bridge that goes has let it go already, and is not there yet on the way back.
+        if (!found->master || !deleted_.contains(*found->master)) put_back(&Link::master);
         LinkDifference changed = difference(wanted, *found);
         if (changed.is_empty()) continue;
         changed.from.kind = changed.to.kind = found->kind;

@@ -110,6 +110,11 @@ void Planner::connect(const Address& address) {
     const bool each_has_it = address.prefix.family() == Family::Ipv6 && address.prefix.address().is_link_local();
     const auto is_it = [&](const Route& route) { return is_same_route(route, missing) && !each_has_it; };
     if (stands || std::any_of(found_.routes.begin(), found_.routes.end(), is_it)) return;
+    const bool planned = std::any_of(plan_.steps.begin(), plan_.steps.end(), [&](const PlannedStep& step) {
+        const auto* added = std::get_if<AddRoute>(&step.step);   // by another address of the network
+        return added != nullptr && is_it(added->route);
+    });
+    if (planned) return;
     if (address.prefix.family() == Family::Ipv4) missing.source = address.prefix.address();
     add(Phase::Routes, AddRoute{missing}, Action::Add, Impact::Live, "comes with the address");
     plan_.steps.back().origin = origin_of(object_of(AddAddress{address}));
@@ -148,13 +153,21 @@ bool Planner::leaves_early(const Route& found) const {
     });
 }
 
+/// With its last IPv4 address an interface loses every route (Linux net/ipv4/fib_frontend.c, fib_disable_ip).
+bool Planner::needs_one_that_leaves_early(const Route& found) const {
+    return found.destination.family() == Family::Ipv4 &&
+           std::any_of(made_.begin(), made_.end(), [&](const Address& ours) {
+               return uses(found, ours.link) && is_going(ours) && leaves_early(ours);
+           });
+}
+
 void Planner::gone_addresses(const std::set<Address>& replaced) {
     Ledger& after = plan_.ledger_after;
     for (const Address& ours : made_) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
         if (!is_going(ours) || replaced.contains(ours)) continue;
-        const Phase phase = leaves_early(ours) ? Phase::FreeNames : Phase::RemoveAddresses;
+        const Phase phase = leaves_early(ours) ? Phase::FreeAddresses : Phase::RemoveAddresses;
         remove_address(phase, ours, {Action::Remove, Impact::SessionLoss, {}});
     }
     for (const IfName& link : promoting_) {
@@ -327,8 +340,9 @@ void Planner::gone_routes() {
         });
         if (!ours || replaced || is_lost(found)) continue;
         if (neighbour([&](const Ledger& l) { return l.routes.contains(found); })) continue;
-        add(is_taken_over(found) ? Phase::FreeNames : Phase::RemoveRoutes, RemoveRoute{found},
-            Action::Remove, Impact::SessionLoss);
+        const bool early = is_taken_over(found) || needs_one_that_leaves_early(found);
+        add(early ? Phase::FreeNames : Phase::RemoveRoutes, RemoveRoute{found}, Action::Remove,
+            Impact::SessionLoss);
     }
     std::erase_if(plan_.ledger_after.routes,
                   [&](const Route& r) { return !desired_.routes.contains(r); });

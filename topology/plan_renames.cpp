@@ -140,7 +140,10 @@ void Planner::renames() {
     for (const Rename& each : wanted) {   // by the file; who renames by hand changes no ledger
         const auto made = ledger_.links.find(each.from);
         if (made == ledger_.links.end() || !is_the_one_made(found_.links.at(each.from), made->second)) continue;
-        if (made->second.mac || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
+        const auto key = ledger_.wireguard_keys.find(each.from);   // WireGuard has no MAC
+        const bool same_key = key != ledger_.wireguard_keys.end() && found_.wireguard.contains(each.from) &&
+                              found_.wireguard.at(each.from).public_key == key->second;
+        if (made->second.mac || same_key || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
     }
     rename_made_addresses(renamed);
     const KernelState before = found_;
@@ -237,7 +240,9 @@ void Planner::after_rename(const KernelState& before, const IfName& from, const 
     for (const Route& route : before.routes) {
         const bool ours = route.protocol == route_protocol;
         const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
-        if (!uses(route, from) || ours || automatic) continue;
+        const bool uplinks = std::any_of(ledger_.moved_routes.begin(), ledger_.moved_routes.end(),
+                                         [&](const Route& moved) { return is_same_route(moved, route); });
+        if (!uses(route, from) || ours || automatic || uplinks) continue;
         add(Phase::Routes, AddRoute{moved(route, from, wanted)}, Action::Change, Impact::Flap,
             "comes back");
     }

@@ -9,6 +9,8 @@
 #include <algorithm>
 
 using namespace overlay;
+using test::add_link;
+using test::check_every_failure;
 using test::example;
 using test::Story;
 
@@ -77,6 +79,33 @@ TEST_SUITE("plan: the way out beside an exit") {
         CHECK(laptop.pin().device == uplink);
         CHECK_FALSE(laptop.pin().gateway);
         CHECK(laptop.plan_now().is_empty());
+    }
+
+    TEST_CASE("a site on a bridge becomes a routed one: the routes go before the address that they need") {
+        Story site{example("exit.json"), "site"};
+        KernelState& state = site.kernel.state;
+        const IfName lan = IfName::from_kernel("br-lan");
+        add_link(state, "wan", LinkKind::Other);
+        add_link(state, "br-lan", LinkKind::Bridge);
+        state.links.at(lan).up = true;
+        const KernelState before = state;
+        site.apply();
+        REQUIRE(std::ranges::any_of(state.routes, [&](const Route& r) { return r.device == lan && r.gateway; }));
+        const Topology next = example(
+            "exit.json",
+            {{R"("link": { "type": "gretap-gue", "nat": { "address": "198.51.100.30", "port": 5555 } },)",
+              R"("link": { "type": "wireguard", "public_key": "kcW5wofxT3fSUtL7Az6bEScSYdsnrhRp30yj/F39vUQ=" },)"},
+             {R"("bridge": { "name": "br-lan", "existing": true, "addresses": ["192.168.88.1/16"] },)", ""},
+             {R"("lan": "192.168.88.0/24",)", R"("lan": "172.20.88.0/24",)"}});
+        site.intent = compile(next, *next.find("site"), {});
+
+        check_every_failure(site.plan_now(), state);
+        site.apply();
+
+        CHECK(site.plan_now().is_empty());
+        site.down();
+        CHECK(state.links == before.links);
+        CHECK(state.routes == before.routes);
     }
 
 }  // TEST_SUITE

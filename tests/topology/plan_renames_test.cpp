@@ -11,6 +11,7 @@ using test::add_link;
 using test::check_every_failure;
 using test::example;
 using test::FakeKernel;
+using test::parsed;
 using test::Story;
 
 namespace {
@@ -34,6 +35,22 @@ std::vector<std::string> deeds(const Plan& p) {
     std::vector<std::string> out;
     for (const PlannedStep& step : p.steps) out.push_back(describe(step.step));
     return out;
+}
+
+/// A spoke of one link, and its bridge.
+std::string spoke(const std::string& link, const std::string& bridge) {
+    return R"({"version": 1, "network": "net", "hub": {"name": "hub",
+        "underlay": {"interface": "eth0", "addresses": ["203.0.113.1"]},
+        "bridge": {"addresses": ["192.168.0.1/16"]}, "gue": {}, "wireguard": {"address": "10.9.0.1/24",
+        "public_key": "m84oJmrE7NEb+ZyPkKPpelkRQSzsvUm4QprxoTL9rRE="}}, "spokes": {"me": {"link": {)" +
+           link + "}" + (bridge.empty() ? "" : R"(, "bridge": {)" + bridge + "}") + "}}}";
+}
+
+void go_over(Story& story, const Topology& next, const char* node) {
+    story.intent = compile(next, *next.find(node), {});
+    check_every_failure(story.plan_now(), story.kernel.state);
+    story.apply();
+    CHECK(story.plan_now().is_empty());
 }
 
 }  // namespace
@@ -284,6 +301,64 @@ TEST_SUITE("plan: renames") {
         REQUIRE(p.refusals.size() == 1);
         CHECK(p.refusals[0].reason ==
               "gre-other is a tunnel with the same local, remote and key, and is not ours");
+    }
+
+    TEST_CASE("a bridge with the uplink in it gets another name, and gives the uplink back") {
+        const std::string bridge = R"("bridge": { "name": "br-uplink" })";
+        const std::string other = R"("bridge": { "name": "br-two" })";
+        for (const bool at_once : {true, false}) {
+            CAPTURE(at_once);
+            Story story{example("vultr.json"), "vultr"};
+            KernelState& state = story.kernel.state;
+            add_link(state, "enp1s0", LinkKind::Other);
+            const Address its{name("enp1s0"), *IpPrefix::parse("203.0.113.20/24"), true, false};
+            REQUIRE(story.kernel.execute(AddAddress{its}));
+            state.routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
+                                 .gateway = IpAddress::parse("203.0.113.254"),
+                                 .device = name("enp1s0"),
+                                 .metric = 50,
+                                 .protocol = 3});
+            const KernelState before = state;
+            story.apply();
+            if (!at_once) go_over(story, example("vultr.json", {{bridge, other}}), "vultr");
+
+            go_over(story, example("vultr.json", {{bridge, other}, {R"(, "in_bridge": true)", ""}}), "vultr");
+
+            CHECK(state.links.at(name("enp1s0")) == before.links.at(name("enp1s0")));
+            CHECK(std::includes(state.routes.begin(), state.routes.end(), before.routes.begin(), before.routes.end()));
+            story.down();
+            CHECK(state.routes == before.routes);
+            CHECK(state.addresses == before.addresses);
+        }
+    }
+
+    TEST_CASE("a WireGuard device gets another name, its old one goes to a tunnel: its old address goes") {
+        const std::string key = R"("public_key": "wL5qkagUKtd2/WVdXKdhXzkLWJsCKF+kKRd962iaZko=", )";
+        Story story{
+            parsed(spoke(key + R"("type": "wireguard", "interface": "wg0", "address": "10.9.0.109/24")", "")), "me"};
+        story.apply();
+
+        go_over(story, parsed(spoke(key + R"("type": "gretap-wireguard", "interface": "wg0",
+            "wireguard_interface": "wg7", "address": "10.9.0.7/24")", R"("name": "br0")")), "me");
+
+        for (const Address& address : story.kernel.state.addresses)
+            CHECK(text(address.prefix) != "10.9.0.109/24");
+    }
+
+    TEST_CASE("a tunnel goes from a bridge of ours to a borrowed one, and back") {
+        const std::string link = R"("type": "gretap-gue", "local": "198.51.100.30")";
+        const std::string own = spoke(link, R"("name": "br0")");
+        const std::string borrowed = spoke(link, R"("name": "br-lan", "existing": true)");
+        Story story{parsed(own), "me"};
+        add_link(story.kernel.state, "br-lan", LinkKind::Bridge);
+        const KernelState before = story.kernel.state;
+        story.apply();
+
+        go_over(story, parsed(borrowed), "me");
+        go_over(story, parsed(own), "me");
+        story.down();
+
+        CHECK(story.kernel.state.links == before.links);
     }
 
 }  // TEST_SUITE
