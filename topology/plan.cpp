@@ -53,7 +53,7 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
       ledger_{ledger},
       neighbours_{neighbours},
       desired_{intent.desired} {
-    made_ = ledger.addresses;
+    made_ = ledger;
     plan_.ledger_after = ledger;
     plan_.ledger_after.network = intent.network;
     plan_.ledger_after.node = intent.node;

@@ -363,12 +363,14 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
         if (address.link == link.name && !automatic)
             remove_address(phases.addresses, address, {action, impact, {}});
     }
-    // One that is made anew on the way back has the host's default, and its addresses would be refused.
-    const std::string no_ipv6 = conf_sysctl(Family::Ipv6, link.name.str(), "disable_ipv6");
-    const auto speaks = found_.sysctls.find(no_ipv6);
-    if (speaks != found_.sysctls.end() && speaks->second == "0" && inherited(no_ipv6) == "1")
-        add(phases.links, SetSysctl{no_ipv6, "0", "1", {}}, action, impact);
-    for (const auto& [key, former] : ledger_.offloads) {   // a new one has the kernel's
+    // Made anew on the way back it has the host's defaults: no IPv6, perhaps, and would refuse its addresses.
+    for (const char* name : {"disable_ipv6", "accept_ra"}) {
+        const std::string key = conf_sysctl(Family::Ipv6, link.name.str(), name);
+        const auto found = found_.sysctls.find(key);
+        if (found != found_.sysctls.end() && found->second != inherited(key))
+            add(phases.links, SetSysctl{key, found->second, inherited(key), {}}, action, impact);
+    }
+    for (const auto& [key, former] : made_.offloads) {   // a new one has the kernel's
         const auto now = found_.offloads.find(key);
         if (key.link == link.name && now != found_.offloads.end() && now->second == former.ours)
             add(phases.links, SetOffload{key, former.ours, former.before}, action, impact);

@@ -47,7 +47,7 @@ void Planner::addresses() {
                 return ours.link == desired.link && is_going(ours) && leaves_early(ours) &&
                        desired.prefix == IpPrefix::host(ours.prefix.address());
             };
-            const bool first = std::any_of(made_.begin(), made_.end(), holds);
+            const bool first = std::any_of(made_.addresses.begin(), made_.addresses.end(), holds);
             add(first ? Phase::FreeNames : Phase::Addresses, AddAddress{desired}, Action::Add,
                 Impact::Live);
             after.addresses.insert(desired);
@@ -58,7 +58,7 @@ void Planner::addresses() {
             connect(desired);
             continue;
         }
-        const bool ours = after.addresses.contains(desired) || made_.contains(*found) ||
+        const bool ours = after.addresses.contains(desired) || made_.addresses.contains(*found) ||
                           !intent_.borrowed.contains(desired.link);
         if (ours) {
             after.addresses.insert(desired);
@@ -147,7 +147,7 @@ bool Planner::leaves_early(const Address& ours) const {
 
 bool Planner::leaves_early(const Route& found) const {
     if (found.protocol != protocol_kernel) return false;
-    return std::any_of(made_.begin(), made_.end(), [&](const Address& ours) {
+    return std::any_of(made_.addresses.begin(), made_.addresses.end(), [&](const Address& ours) {
         return ours.link == found.device && ours.prefix.network() == found.destination &&
                is_going(ours);
     });
@@ -156,14 +156,14 @@ bool Planner::leaves_early(const Route& found) const {
 /// With its last IPv4 address an interface loses every route (Linux net/ipv4/fib_frontend.c, fib_disable_ip).
 bool Planner::needs_one_that_leaves_early(const Route& found) const {
     return found.destination.family() == Family::Ipv4 &&
-           std::any_of(made_.begin(), made_.end(), [&](const Address& ours) {
+           std::any_of(made_.addresses.begin(), made_.addresses.end(), [&](const Address& ours) {
                return uses(found, ours.link) && is_going(ours) && leaves_early(ours);
            });
 }
 
 void Planner::gone_addresses(const std::set<Address>& replaced) {
     Ledger& after = plan_.ledger_after;
-    for (const Address& ours : made_) {
+    for (const Address& ours : made_.addresses) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
         if (!is_going(ours) || replaced.contains(ours)) continue;
@@ -228,7 +228,7 @@ bool are_siblings(const Address& a, const Address& b) {
 /// it along, and on the way back the other way round: so from before the first until after the second,
 /// it is told to promote (see remove_address).
 void Planner::promote_secondaries() {
-    for (const Address& ours : made_) {
+    for (const Address& ours : made_.addresses) {
         if (!is_going(ours)) continue;
         const bool has_heir = std::any_of(
             desired_.addresses.begin(), desired_.addresses.end(), [&](const Address& desired) {

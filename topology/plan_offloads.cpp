@@ -38,7 +38,7 @@ void Planner::offloads() {
             Impact::Live);
         formers.try_emplace(key, Former<bool>{now, value, ""});
     }
-    for (const auto& [key, former] : ledger_.offloads) {
+    for (const auto& [key, former] : made_.offloads) {
         if (desired_.offloads.contains(key) || still_causes(former.cause, key.link)) continue;
         formers.erase(key);
         if (neighbour([&](const Ledger& other) { return other.offloads.contains(key); })) continue;

@@ -145,7 +145,7 @@ void Planner::renames() {
                               found_.wireguard.at(each.from).public_key == key->second;
         if (made->second.mac || same_key || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
     }
-    rename_made_addresses(renamed);
+    rename_in_ledger(renamed);
     const KernelState before = found_;
     for (const Rename& each : wanted) {
         before_rename(before.links.at(each.from), each.to);
@@ -159,14 +159,36 @@ void Planner::renames() {
     for (const Rename& each : wanted) after_rename(before, each.from, each.to);
 }
 
-/// Else an address of the old file would stay for ever on a link that gets another name in the new one.
-void Planner::rename_made_addresses(const std::map<IfName, IfName>& renamed) {
-    std::set<Address> out;
-    for (Address address : made_) {
-        if (const auto to = renamed.find(address.link); to != renamed.end()) address.link = to->second;
-        out.insert(std::move(address));
+/// Else what the old file asked for would stay for ever on a link that gets another name in the new one.
+void Planner::rename_in_ledger(const std::map<IfName, IfName>& renamed) {
+    const auto new_name = [&](const IfName& name) {
+        const auto to = renamed.find(name);
+        return to == renamed.end() ? name : to->second;
+    };
+    const auto new_key = [&](const std::string& key) {
+        for (const auto& [from, to] : renamed) {
+            for (const Family family : {Family::Ipv4, Family::Ipv6}) {
+                const std::string old = conf_sysctl(family, from.str(), "");
+                if (key.starts_with(old)) return conf_sysctl(family, to.str(), key.substr(old.size()));
+            }
+        }
+        return key;
+    };
+    made_.addresses.clear();
+    made_.offloads.clear();
+    made_.sysctls.clear();
+    for (Address address : ledger_.addresses) {
+        address.link = new_name(address.link);
+        made_.addresses.insert(std::move(address));
     }
-    made_ = plan_.ledger_after.addresses = std::move(out);
+    for (const auto& [key, former] : ledger_.offloads) {
+        made_.offloads.emplace(OffloadKey{new_name(key.link), key.feature},
+                               Former<bool>{former.before, former.ours, new_key(former.cause)});
+    }
+    for (const auto& [key, former] : ledger_.sysctls) made_.sysctls.emplace(new_key(key), former);
+    plan_.ledger_after.addresses = made_.addresses;
+    plan_.ledger_after.offloads = made_.offloads;
+    plan_.ledger_after.sysctls = made_.sysctls;
 }
 
 /// Who puts a device into a VRF, a bond or a team changes more than its master, and so does who takes it out:

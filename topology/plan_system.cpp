@@ -142,11 +142,9 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
     if (!fresh) share_sysctl(key, value);
     if (now == value) return;
     auto& formers = plan_.ledger_after.sysctls;
-    if (!fresh) {
-        formers.try_emplace(key, Former<std::string>{now, value, ""}).first->second.ours = value;
-        for (const SysctlValue& side : cascade)
-            formers.try_emplace(side.key, Former<std::string>{side.from, side.to, key});
-    }
+    formers.try_emplace(key, Former<std::string>{now, value, ""}).first->second.ours = value;
+    for (const SysctlValue& side : cascade)
+        formers.try_emplace(side.key, Former<std::string>{side.from, side.to, key});
     const bool speaks_again = is_no_ipv6(key) && value == "0";   // addresses wait for that
     const Phase phase = fresh || speaks_again ? Phase::Attributes
                         : is_accept_ra(key)   ? Phase::AcceptRa
@@ -217,7 +215,7 @@ std::string Planner::inherited(const std::string& key) const {
 /// Puts former values back: each only while it still is ours, and together with what it had
 /// changed.
 void Planner::restore_sysctls() {
-    for (const auto& [key, former] : ledger_.sysctls) {
+    for (const auto& [key, former] : made_.sysctls) {
         if (desired_.sysctls.contains(key)) continue;
         if (!former.cause.empty()) {
             if (desired_.sysctls.contains(former.cause)) continue;
@@ -236,7 +234,7 @@ void Planner::restore_sysctls() {
             continue;
         }
         SetSysctl step{key, found->second, former.before, {}};
-        for (const auto& [other, side] : ledger_.sysctls) {
+        for (const auto& [other, side] : made_.sysctls) {
             const auto now = found_.sysctls.find(other);
             if (side.cause != key || now == found_.sysctls.end()) continue;
             step.cascade.push_back({other, now->second, side.before});

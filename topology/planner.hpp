@@ -19,7 +19,7 @@ class Planner {
   private:
     // plan_renames.cpp
     void renames();
-    void rename_made_addresses(const std::map<IfName, IfName>& renamed);
+    void rename_in_ledger(const std::map<IfName, IfName>& renamed);
     void leave_strange_masters();
     void before_rename(const Link& link, const IfName& wanted);
     void after_rename(const KernelState& before, const IfName& from, const IfName& wanted);
@@ -131,7 +131,7 @@ class Planner {
     const Ledger& ledger_;
     const std::vector<Ledger>& neighbours_;
     KernelState desired_;       ///< the intent's, with what depends on the found state filled in
-    std::set<Address> made_;    ///< the ledger's addresses, with the names that links will have
+    Ledger made_;               ///< the ledger; its addresses, offloads and sysctls with the names that links will have
     std::set<IfName> created_;  ///< links that this plan makes (anew)
     std::set<IfName> deleted_;  ///< links that this plan removes or makes anew
     std::set<IfName> promoting_;   ///< links that keep their other addresses when the first one goes

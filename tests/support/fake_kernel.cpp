@@ -226,6 +226,8 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
     link.up = false;
     link.master = IfName{};
     link.port.reset();
+    if (!link.mac && !is_wireguard(link.kind)) link.mac = MacAddress::parse("52:54:00:00:00:02");   // a random one
+    if (!link.mtu) link.mtu = Mtu{1500};
     state.links.emplace(link.name, link);
     if (is_wireguard(link.kind)) state.wireguard[link.name].listen_port = 0;
     for (const char* feature : {"tx", "rx", "tso", "gso", "gro"}) {
@@ -380,7 +382,9 @@ void FakeKernel::write_sysctl(const SetSysctl& s) {
     for (auto& [key, on] : state.offloads) {
         if (key.feature == "lro" && s.to != "0" && prefix == "net.ipv4.conf.") on = false;
     }
-    for (const SysctlValue& side : s.cascade) state.sysctls[side.key] = side.to;
+    for (const SysctlValue& side : s.cascade) {   // a key that is gone went with its interface
+        if (const auto there = state.sysctls.find(side.key); there != state.sysctls.end()) there->second = side.to;
+    }
 }
 
 }  // namespace overlay::test

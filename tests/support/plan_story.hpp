@@ -12,8 +12,12 @@ namespace overlay::test {
 /// The plan as a review sees it.
 [[nodiscard]] std::string told(const Plan& plan);
 
-/// Every step refused once, before and after its effect: all is as it was.
-void check_every_failure(const Plan& plan, const KernelState& before);
+/// As a JSON patch (RFC 6902); "": nothing.
+[[nodiscard]] std::string what_differs(const KernelState& left, const KernelState& right);
+
+/// Every step refused once, before and after its effect: all is as it was, but for modules and for where peers
+/// have last called from.
+void check_every_failure(const Plan& plan, const FakeKernel& before);
 
 void add_link(KernelState& state, const char* name, LinkKind kind);
 

@@ -70,7 +70,8 @@ TEST_SUITE("plan: what comes along") {
 
     TEST_CASE("two addresses of one network bring one route along: it is put back once") {
         const std::string one = R"("192.168.0.1/16")";
-        Story story{example("dual-stack.json", {{one, one + R"(, "192.168.0.2/16", "2001:db8:40::2/64")"}}), "dual-hub"};
+        const std::string two = one + R"(, "192.168.0.2/16", "2001:db8:40::2/64")";
+        Story story{example("dual-stack.json", {{one, two}}), "dual-hub"};
         story.apply();
         auto& routes = story.kernel.state.routes;
         const auto before = routes;

@@ -99,7 +99,7 @@ TEST_SUITE("plan: the way out beside an exit") {
              {R"("lan": "192.168.88.0/24",)", R"("lan": "172.20.88.0/24",)"}});
         site.intent = compile(next, *next.find("site"), {});
 
-        check_every_failure(site.plan_now(), state);
+        check_every_failure(site.plan_now(), site.kernel);
         site.apply();
 
         CHECK(site.plan_now().is_empty());

@@ -38,7 +38,7 @@ std::vector<std::string> deeds(const Plan& p) {
 }
 
 /// A spoke of one link, and its bridge.
-std::string spoke(const std::string& link, const std::string& bridge) {
+std::string a_spoke(const std::string& link, const std::string& bridge) {
     return R"({"version": 1, "network": "net", "hub": {"name": "hub",
         "underlay": {"interface": "eth0", "addresses": ["203.0.113.1"]},
         "bridge": {"addresses": ["192.168.0.1/16"]}, "gue": {}, "wireguard": {"address": "10.9.0.1/24",
@@ -48,7 +48,7 @@ std::string spoke(const std::string& link, const std::string& bridge) {
 
 void go_over(Story& story, const Topology& next, const char* node) {
     story.intent = compile(next, *next.find(node), {});
-    check_every_failure(story.plan_now(), story.kernel.state);
+    check_every_failure(story.plan_now(), story.kernel);
     story.apply();
     CHECK(story.plan_now().is_empty());
 }
@@ -69,7 +69,7 @@ TEST_SUITE("plan: renames") {
                                                    "change link gt-office"});
         CHECK(plan_text(p, "", Colour::Off).find("~ link gt-office") != std::string::npos);
         CHECK(plan_text(p, "", Colour::Off).find("name mine -> gt-office") != std::string::npos);
-        check_every_failure(p, story.kernel.state);
+        check_every_failure(p, story.kernel);
         story.apply();
         CHECK(story.kernel.state == wanted);
     }
@@ -94,7 +94,7 @@ TEST_SUITE("plan: renames") {
             const KernelState wanted = story.kernel.state;
             rename_by_hand(story.kernel, link, "mine");
 
-            check_every_failure(story.plan_now(), story.kernel.state);
+            check_every_failure(story.plan_now(), story.kernel);
             story.apply();
 
             CHECK(story.kernel.state == wanted);
@@ -133,7 +133,7 @@ TEST_SUITE("plan: renames") {
         REQUIRE(story.kernel.execute(RenameLink{bridge, name("mine")}));
         state.links.at(name("mine")).up = true;
 
-        check_every_failure(story.plan_now(), state);
+        check_every_failure(story.plan_now(), story.kernel);
         story.apply();
 
         CHECK(state == wanted);
@@ -147,7 +147,7 @@ TEST_SUITE("plan: renames") {
         rename_by_hand(story.kernel, "gt-yichen", "gt-office");
         rename_by_hand(story.kernel, "aside", "gt-yichen");
 
-        check_every_failure(story.plan_now(), story.kernel.state);
+        check_every_failure(story.plan_now(), story.kernel);
         story.apply();
 
         CHECK(story.kernel.state == wanted);
@@ -190,7 +190,7 @@ TEST_SUITE("plan: renames") {
                           {R"("192.168.0.1/16")", R"("192.168.0.2/16")"}});
         story.intent = compile(other, *other.find("linode"), {});
 
-        check_every_failure(story.plan_now(), story.kernel.state);
+        check_every_failure(story.plan_now(), story.kernel);
         story.apply();
 
         const auto has = [&](const char* address) {
@@ -215,7 +215,7 @@ TEST_SUITE("plan: renames") {
             state.links.at(name(link)).port.reset();
 
             const Plan p = story.plan_now();
-            check_every_failure(p, state);
+            check_every_failure(p, story.kernel);
             story.apply();
 
             CHECK(plan_text(p, "", Colour::Off).find("master theirs -> ") != std::string::npos);
@@ -239,7 +239,7 @@ TEST_SUITE("plan: renames") {
             CHECK_FALSE(std::holds_alternative<CreateLink>(step.step));
             CHECK_FALSE(std::holds_alternative<DeleteLink>(step.step));
         }
-        check_every_failure(p, story.kernel.state);
+        check_every_failure(p, story.kernel);
         story.apply();
         CHECK(story.plan_now().is_empty());
         CHECK(story.kernel.state.links.contains(name("gt-new")));
@@ -256,11 +256,10 @@ TEST_SUITE("plan: renames") {
         with_key_1("gt-office", "172.16.0.2");
         with_key_1("gt-yichen", "172.16.0.4");
         story.apply();
-        const KernelState before = story.kernel.state;
         with_key_1("gt-office", "172.16.0.4");
         with_key_1("gt-yichen", "172.16.0.2");
 
-        check_every_failure(story.plan_now(), before);
+        check_every_failure(story.plan_now(), story.kernel);
         story.apply();
 
         CHECK(story.plan_now().is_empty());
@@ -270,13 +269,12 @@ TEST_SUITE("plan: renames") {
         Story story{example("home.json"), "linode"};
         story.intent.desired.links.at(name("gt-office")).gretap->input.key = 1;
         story.apply();
-        const KernelState before = story.kernel.state;
         auto node = story.intent.desired.links.extract(name("gt-office"));
         node.key() = node.mapped().name = name("gt-bureau");
         node.mapped().alias = "overlay:home:bureau";
         story.intent.desired.links.insert(std::move(node));
 
-        check_every_failure(story.plan_now(), before);
+        check_every_failure(story.plan_now(), story.kernel);
         story.apply();
 
         CHECK(story.plan_now().is_empty());
@@ -335,10 +333,10 @@ TEST_SUITE("plan: renames") {
     TEST_CASE("a WireGuard device gets another name, its old one goes to a tunnel: its old address goes") {
         const std::string key = R"("public_key": "wL5qkagUKtd2/WVdXKdhXzkLWJsCKF+kKRd962iaZko=", )";
         Story story{
-            parsed(spoke(key + R"("type": "wireguard", "interface": "wg0", "address": "10.9.0.109/24")", "")), "me"};
+            parsed(a_spoke(key + R"("type": "wireguard", "interface": "wg0", "address": "10.9.0.109/24")", "")), "me"};
         story.apply();
 
-        go_over(story, parsed(spoke(key + R"("type": "gretap-wireguard", "interface": "wg0",
+        go_over(story, parsed(a_spoke(key + R"("type": "gretap-wireguard", "interface": "wg0",
             "wireguard_interface": "wg7", "address": "10.9.0.7/24")", R"("name": "br0")")), "me");
 
         for (const Address& address : story.kernel.state.addresses)
@@ -347,8 +345,8 @@ TEST_SUITE("plan: renames") {
 
     TEST_CASE("a tunnel goes from a bridge of ours to a borrowed one, and back") {
         const std::string link = R"("type": "gretap-gue", "local": "198.51.100.30")";
-        const std::string own = spoke(link, R"("name": "br0")");
-        const std::string borrowed = spoke(link, R"("name": "br-lan", "existing": true)");
+        const std::string own = a_spoke(link, R"("name": "br0")");
+        const std::string borrowed = a_spoke(link, R"("name": "br-lan", "existing": true)");
         Story story{parsed(own), "me"};
         add_link(story.kernel.state, "br-lan", LinkKind::Bridge);
         const KernelState before = story.kernel.state;

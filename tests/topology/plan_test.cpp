@@ -141,7 +141,7 @@ TEST_SUITE("plan") {
         Story story{topology, "linode"};
         story.apply();
         test::check_every_failure(plan(NodeIntent{.network = "home"}, story.kernel.state, story.ledger),
-                                  story.kernel.state);
+                                  story.kernel);
     }
 
     TEST_CASE("a tunnel bound to its WireGuard device is made after it, and made again after it") {
