@@ -142,11 +142,9 @@ void Planner::set_sysctl(const std::string& key, const std::string& value) {
     if (!fresh) share_sysctl(key, value);
     if (now == value) return;
     auto& formers = plan_.ledger_after.sysctls;
-    if (!fresh) {
-        formers.try_emplace(key, Former<std::string>{now, value, ""}).first->second.ours = value;
-        for (const SysctlValue& side : cascade)
-            formers.try_emplace(side.key, Former<std::string>{side.from, side.to, key});
-    }
+    formers.try_emplace(key, Former<std::string>{now, value, ""}).first->second.ours = value;
+    for (const SysctlValue& side : cascade)
+        formers.try_emplace(side.key, Former<std::string>{side.from, side.to, key});
     const bool speaks_again = is_no_ipv6(key) && value == "0";   // addresses wait for that
     const Phase phase = fresh || speaks_again ? Phase::Attributes
                         : is_accept_ra(key)   ? Phase::AcceptRa
