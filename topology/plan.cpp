@@ -173,6 +173,7 @@ void Planner::resolve_uplink_move() {
         after.moved_addresses.insert(address);
     }
     for (const Route& route : found_.routes) {
+        refuse_route_of_no_address(route);
         const bool moves = uses(route, uplink) && route.protocol != protocol_kernel &&
                            route.protocol != route_protocol;
         if (!moves) continue;
@@ -196,6 +197,21 @@ void Planner::resolve_uplink_move() {
         if (route.protocol == protocol_ra) continue;
         desired_.routes.insert(moved(route, uplink, bridge));
     }
+}
+
+/// NetworkManager tells the kernel to make no route for an address, and makes one itself that looks like the
+/// kernel's. The bridge would not get it, and without it no gateway can be reached.
+void Planner::refuse_route_of_no_address(const Route& route) {
+    const auto& [uplink, bridge] = *intent_.uplink_move;
+    if (!uses(route, uplink) || route.protocol != protocol_kernel || route.gateway) return;
+    const bool by_hand = std::any_of(found_.addresses.begin(), found_.addresses.end(), [&](const Address& address) {
+        return address.link == uplink && address.no_prefix_route && address.prefix.family() == Family::Ipv4 &&
+               address.prefix.network() == route.destination;
+    });
+    if (!by_hand) return;
+    refuse(AddRoute{moved(route, uplink, bridge)},
+           "it was made by hand for an address with noprefixroute, as NetworkManager does, and we cannot move it",
+           "leave the uplink to ifupdown, systemd-networkd or ip, or keep it out of the bridge");
 }
 
 /// The uplink can be a port of our bridge already, and the ledger know nothing of it: by the script

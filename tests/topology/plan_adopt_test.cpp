@@ -60,4 +60,23 @@ TEST_CASE("what somebody adds to the bridge later is not the uplink's") {
     CHECK_FALSE(state.addresses.contains({uplink, later, true, false}));
 }
 
+TEST_CASE("an uplink with an address of NetworkManager's is refused before it is cut off") {
+    Story story{example("vultr.json"), "vultr"};
+    KernelState& state = story.kernel.state;
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    const IpPrefix prefix = *IpPrefix::parse("203.0.113.20/24");
+    add_link(state, uplink.c_str(), LinkKind::Other);
+    state.addresses.insert({uplink, prefix, true, true});   // noprefixroute
+    const Route own{.destination = prefix.network(), .device = uplink, .metric = 100, .protocol = 2};
+    state.routes.insert(own);
+
+    const Plan p = story.plan_now();
+
+    REQUIRE(p.refusals.size() == 1);
+    CHECK(p.refusals[0].object == "route 203.0.113.0/24 dev br-uplink");
+    state.addresses.clear();
+    state.addresses.insert({uplink, prefix, true, false});
+    CHECK(story.plan_now().refusals.empty());
+}
+
 }
