@@ -64,6 +64,8 @@ left_behind() {   # what a lab could leave: namespaces, links, processes, files
 }
 
 act() {   # as root, on a kernel that can
+  # The end of the show is `lab down`, by the network's name: it must not be somebody else's lab.
+  [ ! -e /run/overlay/lab/home ] || { echo "a lab of \"home\" is up already: overlayctl lab down $file"; exit 1; }
   work=$(mktemp -d)
   trap '"$overlayctl" lab down "$work/home.json" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
   copy_with_own_keys "$work"

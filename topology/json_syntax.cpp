@@ -158,19 +158,19 @@ SyntaxFault explain_string(TokenWalker walker) {
         span_of(walker, line.size()), "this string has no closing '\"' on its line", {}};
 }
 
-std::string unknown_word(std::string_view word) {
-    return fmt::format("'{}' is no JSON value", word.substr(0, 40));
-}
-
-std::string word_hint(std::string_view word) {
+/// Only what resembles a literal is repeated: any other word may be a secret, or the beginning of one.
+SyntaxFault unknown_word(const Span& at, std::string_view word) {
     const std::string known = closest(word, {"true", "false", "null"});
-    return known.empty() ? "strings stand in double quotes"
-                         : fmt::format("did you mean {}?", known);
+    if (known.empty()) {
+        return SyntaxFault{at, "this is no JSON value", "strings stand in double quotes"};
+    }
+    return SyntaxFault{at, fmt::format("'{}' is no JSON value", word),
+                       fmt::format("did you mean {}?", known)};
 }
 
 SyntaxFault explain_word(TokenWalker walker) {
     const std::string_view word = walker.rest().substr(0, word_size(walker.rest()));
-    return SyntaxFault{span_of(walker, word.size()), unknown_word(word), word_hint(word)};
+    return unknown_word(span_of(walker, word.size()), word);
 }
 
 /// What stands where a value should.
@@ -225,7 +225,7 @@ std::optional<SyntaxFault> explain_glued(const TokenWalker& walker) {
         last == "null") {
         return std::nullopt;
     }
-    return SyntaxFault{walker.last_token(), unknown_word(last), word_hint(last)};
+    return unknown_word(walker.last_token(), last);
 }
 
 /// A value is complete: a comma and more, or the closing bracket, must follow.

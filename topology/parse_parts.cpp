@@ -77,13 +77,13 @@ void parse_advertised_prefix(Findings& findings, const Item& item, RouterAdverti
 }
 
 /// RFC 1035 §2.3.4: labels of 1 to 63 bytes, 253 in all. The characters are those of host names,
-/// since names from an advertisement end up in scripts of the hosts that hear it.
+/// since names from an advertisement end up in scripts of the hosts that hear it, and radvd takes no other.
 bool is_domain_name(std::string_view name) {
     if (name.empty() || name.size() > 253) return false;
     while (!name.empty()) {
         const std::size_t dot = name.find('.');
         const std::string_view label = name.substr(0, dot);
-        if (!is_node_name(label) || label.back() == '-') return false;
+        if (!is_node_name(label) || label.back() == '-' || label.find('_') != label.npos) return false;
         if (dot == std::string_view::npos) return true;
         name.remove_prefix(dot + 1);
     }

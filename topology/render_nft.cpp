@@ -6,7 +6,28 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+#include <variant>
+#include <vector>
+
 namespace overlay {
+
+namespace {
+
+/// As apply writes it: a masquerade is a rule for each of its sources.
+std::vector<FirewallRule> rules_of_nft(const FirewallRule& rule) {
+    const auto* masquerade = std::get_if<rule::Masquerade>(&rule);
+    if (masquerade == nullptr || masquerade->sources.empty()) return {rule};
+    std::vector<FirewallRule> out;
+    for (const IpPrefix& source : masquerade->sources) {
+        rule::Masquerade single = *masquerade;
+        single.sources = {source};
+        out.emplace_back(std::move(single));
+    }
+    return out;
+}
+
+}  // namespace
 
 std::string render_nft(const NodeIntent& intent) {
     std::string out;
@@ -19,7 +40,9 @@ std::string render_nft(const NodeIntent& intent) {
                                chain.name, chain.type, chain.hook, chain.priority,
                                chain.accept ? "accept" : "drop");
             for (const FirewallRule& rule : chain.rules) {
-                out += fmt::format("\t\t{} comment \"{}\"\n", rule_text(rule), table.mark);
+                for (const FirewallRule& single : rules_of_nft(rule)) {
+                    out += fmt::format("\t\t{} comment \"{}\"\n", rule_text(single), table.mark);
+                }
             }
             out += "\t}\n";
         }

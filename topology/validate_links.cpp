@@ -48,6 +48,23 @@ void check_one_each(Findings& findings, const std::vector<Located<IpAddress>>& a
     }
 }
 
+/// Where the file gives the node that address, on its uplink or its Ethernet.
+std::optional<Span> place_of_own(const Node& node, const IpAddress& address) {
+    for (const auto& own : node.underlay.addresses) {
+        if (own.value == address) return own.at;
+    }
+    for (const LinkSpec& link : node.links) {
+        if (link.local && link.local->value == address) return link.local->at;
+    }
+    for (const auto* ethernet : {&node.addresses, node.bridge ? &node.bridge->addresses : nullptr}) {
+        if (ethernet == nullptr) continue;
+        for (const auto& own : *ethernet) {
+            if (own.value.address() == address) return own.at;
+        }
+    }
+    return std::nullopt;
+}
+
 /// The old way to the Internet: a neighbour on the uplink, so not the hub inside the tunnel.
 void check_gateway(const Topology& topology, const Node& node, const Located<IpAddress>& gateway,
                    const std::string& path, Findings& findings) {
@@ -60,11 +77,10 @@ void check_gateway(const Topology& topology, const Node& node, const Located<IpA
                        fmt::format("{} is link-local: on which interface?", text(value)),
                        "add \"interface\" to the underlay");
     }
-    for (const auto& own : node.underlay.addresses) {
-        if (own.value != value) continue;
+    if (const std::optional<Span> own = place_of_own(node, value)) {
         findings.error(gateway.at, path,
                        fmt::format("{} is this node's own address ({})", text(value),
-                                   findings.place(own.at)),
+                                   findings.place(*own)),
                        "the gateway is a neighbour on the uplink");
     }
     std::vector<Located<IpPrefix>> inside = located_tunnel_networks(topology);

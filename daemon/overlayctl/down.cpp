@@ -2,6 +2,7 @@
 
 #include "daemon/overlayctl/command.hpp"
 #include "daemon/reconcile/applied.hpp"
+#include "topology/render_plan.hpp"
 
 #include <fmt/format.h>
 
@@ -31,7 +32,7 @@ int run_down(const Arguments& arguments) {
                 fmt::format("which network? applied here are: {}", fmt::join(networks, " ")));
         }
         if (networks.empty()) {
-            print(stdout, "nothing is applied here\n");
+            print(stdout, command.has("json") ? plan_json(Plan{}, "") : "nothing is applied here\n");
             return exit_done;
         }
         network = networks.front();

@@ -16,19 +16,17 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// A file that is too large has a finding, too: who reads JSON gets JSON.
-ParsedFile read_and_parse(const std::string& path) {
-    const auto source = io::read_file(path, JsonLimits{}.file_bytes);
-    if (source) return parse_topology(*source, path);
+/// What cannot be read has a finding, too: who reads JSON gets JSON.
+ParsedFile unreadable(const Error& error) {
     ParsedFile out;
-    const Error& error = source.error();
     out.diagnostics.push_back(
         {Diagnostic::Severity::Error, {}, "", error.doing + ": " + error.reason, error.hint});
     return out;
 }
 
 int validate_json(const std::string& path, bool strict) {
-    const ParsedFile parsed = read_and_parse(path);
+    const auto source = io::read_file(path, JsonLimits{}.file_bytes);
+    const ParsedFile parsed = source ? parse_topology(*source, path) : unreadable(source.error());
     Json findings = Json::array();
     for (const Diagnostic& d : parsed.diagnostics) {
         findings.push_back(
@@ -43,6 +41,7 @@ int validate_json(const std::string& path, bool strict) {
     const bool valid = parsed.topology && !has_errors(parsed.diagnostics);
     print(stdout, fmt::format("{}\n", Json{{"version", 1}, {"valid", valid}, {"findings", findings}}.dump(
                            2, ' ', false, Json::error_handler_t::replace)));
+    if (!source && source.error().kind != Error::Kind::Invalid) return exit_error;
     return valid && (!strict || parsed.diagnostics.empty()) ? exit_done : exit_invalid_file;
 }
 

@@ -199,9 +199,10 @@ Result<std::vector<std::string>> LedgerStore::networks() const {
     if (directory == nullptr) return fail(io::system_error("read " + directory_, errno));
     while (const dirent* entry = ::readdir(directory)) {
         const std::string name = entry->d_name;
-        // One that we may not look at is there, too: whoever reads it then is told so.
-        const bool is_there = ::access(path(name).c_str(), F_OK) == 0 || errno == EACCES;
-        if (name[0] != '.' && is_there) out.push_back(name);
+        // One that cannot be looked at is there, too: whoever reads it then is told so.
+        const bool is_absent =
+            ::access(path(name).c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        if (name[0] != '.' && !is_absent) out.push_back(name);
     }
     ::closedir(directory);
     std::sort(out.begin(), out.end());

@@ -85,6 +85,19 @@ TEST_SUITE("ledger store") {
         std::filesystem::remove_all(pattern);
     }
 
+    TEST_CASE("a network whose ledger cannot be looked at is there all the same") {
+        std::string folder = "/tmp/ledger-store-XXXXXX";
+        REQUIRE(::mkdtemp(folder.data()) != nullptr);
+        for (const char* network : {"turning", "empty"}) std::filesystem::create_directory(folder + "/" + network);
+        std::filesystem::create_symlink("ledger.json", folder + "/turning/ledger.json");
+
+        const auto networks = LedgerStore{folder}.networks();
+
+        std::filesystem::remove_all(folder);
+        REQUIRE(networks);
+        CHECK(*networks == std::vector<std::string>{"turning"});
+    }
+
     TEST_CASE("a nesting bomb is damage, not a stack that overflows") {
         const std::string bomb = std::string(400'000, '[') + std::string(400'000, ']');
 

@@ -95,9 +95,13 @@ check "without, they are none" 0 "$(code_of "$overlayctl" validate --json "$blog
 head -c 1100000 /dev/zero | tr '\0' ' ' >"$work/large.json"
 check "too large is invalid" 3 "$(code_of "$overlayctl" validate --json "$work/large.json")"
 grep -q '"valid": false' "$work/out" || check "and says so in JSON" JSON "$(cat "$work/out")"
+check "a file that is not there is no invalid one" 1 "$(code_of "$overlayctl" validate --json "$work/none.json")"
+grep -q '"valid": false' "$work/out" || check "and JSON says so, too" JSON "$(cat "$work/out")"
 
 # ---- down
 down() { code_of "$overlayctl" down "$@" --state-dir "$work/state" --run-dir "$work/run"; }
+check "down where nothing is applied" "0 nothing is applied here" "$(down) $(cat "$work/out")"
+check "with --json, in JSON" "0 {" "$(down --json) $(head -n 1 "$work/out")"
 check "down takes no path for a network" 1 "$(down ../victim)"
 check "down of a network that is not here" 0 "$(down mistyped)"
 grep -q 'mistyped is not applied here' "$work/err" || check "is told" told "$(cat "$work/err")"

@@ -258,6 +258,18 @@ TEST_SUITE("parse") {
         }
     }
 
+    TEST_CASE("a secret without quotes, or in a file that is a key file, is never shown, not even in part") {
+        const std::string key = "iACYbKhFQ4UTmcpCXBl05hvr1jY9vY7AO06smZhZqE0=";
+        for (const std::string& source :
+             {key + "\n", key.substr(0, 20) + "/" + key.substr(21), "{\"private_key\": " + key + "}",
+              "{\"version\": [" + key + "]}", "{\"a\": t" + key + "}", std::string{"{\"psk\": iACYbKhF}"}}) {
+            CAPTURE(source);
+            const ParsedFile file = parse_topology(source, "t.json");
+            REQUIRE(file.diagnostics.size() == 1);
+            CHECK(text(file.diagnostics, "t.json", source).find("iACYbKhF") == std::string::npos);
+        }
+    }
+
     TEST_CASE("no truncation of an example crashes the parser or passes for a topology") {
         for (const fs::path& path : examples()) {
             const std::string source = file_text(path);

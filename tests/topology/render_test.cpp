@@ -5,6 +5,7 @@
 #include "topology/state_json.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <cstdlib>
@@ -292,6 +293,22 @@ TEST_SUITE("render") {
                                      "echo \"$rules\" | nft -f -; nft list tables"},
                                     defaults);
         CHECK(twice.output == "table inet overlay_home\ntable bridge overlay_home\n");
+    }
+
+    TEST_CASE("a masquerade with sources is a rule for each, as apply writes and reads it") {
+        NodeIntent intent;
+        FirewallTable table{TableFamily::Inet, "overlay_n", "overlay:n", {}, {}};
+        const auto source = [](const char* text) { return *IpPrefix::parse(text); };
+        table.chains.push_back({"source_nat", "nat", "postrouting", 100, true,
+                                {rule::Masquerade{*IfName::parse("eth0"),
+                                                  {source("10.9.0.0/16"), source("172.16.0.0/12")},
+                                                  {}}}});
+        intent.desired.tables.push_back(std::move(table));
+        const std::string text = render_nft(intent);
+        for (const char* one : {"10.9.0.0/16", "172.16.0.0/12"}) {
+            CHECK(text.find(fmt::format("\t\toifname \"eth0\" meta nfproto ipv4 ip saddr {{ {} }} masquerade "
+                                        "comment \"overlay:n\"\n", one)) != std::string::npos);
+        }
     }
 
     TEST_CASE("what nft lists of our tables, nft can read back") {
