@@ -4,7 +4,9 @@ counted, and a device that one of them reads, is the link's.
 """
 
 import concurrent.futures
+import contextlib
 import pathlib
+import socket
 import sys
 import threading
 
@@ -118,6 +120,35 @@ def _(s):
         now = network.counters("hub")[link]
         for way in ("rx_bytes", "tx_bytes"):
             s.check(5_000_000 < now[way] - before[way] < 6_000_000, f"{way} of {link}: {before[way]}, then {now[way]}")
+
+
+class Overlayd:
+    """One by itself, spoken to without overlayctl."""
+
+    def __init__(self, s, node, *options):
+        self.folder = s.folder / "alone"
+        self.process = s.start(*node.argv(build / "daemon/overlayd", "--run-dir", self.folder / "run", "--state-dir",
+                                          self.folder / "state", "--uapi-dir", self.folder / "uapi", *options))
+        wait_until(lambda: self.ask("state"), "overlayd answers", deadline=60, every=0.01)
+
+    def ask(self, request, body=""):
+        """The whole answer; empty: there is none."""
+        with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+            client.connect(str(self.folder / "run/control.sock"))
+            client.sendall(f"{request} {len(body)}\n{body}".encode())
+            with client.makefile() as answer:
+                head = answer.readline()
+                return head + answer.read(int(head.split()[-1])) if head else ""
+        return ""
+
+
+@story("a name that no interface can have is refused, whoever sends it")
+def _(s):
+    overlayd = Overlayd(s, s.namespace("hub"))
+    for letters in (15, 16, 17, 100):
+        told = overlayd.ask("add-device " + letters * "y")
+        s.contains(told, "error", f"answer to a name of {letters} letters")
+    s.check(overlayd.process.alive(), "overlayd died")
 
 
 main()
