@@ -3,6 +3,8 @@
 #include "daemon/datapath/segment.hpp"
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_set>
 
 namespace overlay::datapath {
 
@@ -67,12 +69,6 @@ Result<std::unique_ptr<GueEndpoint>> GueEndpoint::of(io::UdpSocket socket, const
 
 // ---- links --------------------------------------------------------------------------------------
 
-GueEndpoint::Link* GueEndpoint::find_link(const IfName& device) const {
-    const auto found = std::ranges::find_if(
-        links_, [&](const auto& link) { return link->port.name() == device; });
-    return found == links_.end() ? nullptr : found->get();
-}
-
 Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::link_to(DevicePort port, const GueLinkConfig& config,
                                                                 unsigned number) {
     auto link = std::make_unique<Link>(*this, std::move(port), config, number);
@@ -81,14 +77,18 @@ Result<std::unique_ptr<GueEndpoint::Link>> GueEndpoint::link_to(DevicePort port,
     return link;
 }
 
+/// By name and by number, since a hub has thousands of them and is told of one after the other.
 Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links, const std::vector<IfName>& broken) {
-    const auto is_usable = [&](const Link& link) {
-        return !link.port.fault() && std::ranges::find(broken, link.port.name()) == broken.end();
-    };
+    std::unordered_set<std::string> usable;
+    for (const auto& link : links_) {
+        if (!link->port.fault()) usable.insert(link->port.name().str());
+    }
+    for (const IfName& name : broken) usable.erase(name.str());
     std::vector<std::unique_ptr<Link>> opened;
+    std::unordered_map<std::string_view, const GueLinkConfig*> wanted;
     for (const GueLinkConfig& config : links) {
-        const Link* const there = find_link(config.device);
-        if (there != nullptr && is_usable(*there)) continue;
+        wanted.emplace(config.device.str(), &config);
+        if (usable.contains(config.device.str())) continue;
         auto port = DevicePort::open(config.device, io::Tap::Kind::Tap, tools_.offloads,
                                      tools_.workspace.memory.super_frames);
         if (!port) return pass_on(port);
@@ -97,9 +97,10 @@ Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links, con
         opened.push_back(std::move(*link));
     }
     std::erase_if(links_, [&](const auto& link) {
-        const auto wanted = std::ranges::find(links, link->port.name(), &GueLinkConfig::device);
-        if (wanted == links.end() || !is_usable(*link)) return true;
-        link->set(*wanted);
+        const std::string& name = link->port.name().str();
+        const auto config = wanted.find(name);
+        if (config == wanted.end() || !usable.contains(name)) return true;
+        link->set(*config->second);
         return false;
     });
     std::ranges::move(opened, std::back_inserter(links_));
@@ -108,21 +109,24 @@ Result<void> GueEndpoint::set_links(const std::vector<GueLinkConfig>& links, con
 }
 
 Result<void> GueEndpoint::follow(const GueEndpoint& first) {
+    std::unordered_set<unsigned> ours;
+    for (const auto& link : links_) ours.insert(link->number);
     std::vector<std::unique_ptr<Link>> opened;
-    for (const auto& theirs : first.links_) {
-        if (std::ranges::any_of(links_, [&](const auto& link) { return link->number == theirs->number; })) continue;
-        auto port = theirs->port.beside(tools_.offloads, tools_.workspace.memory.super_frames);
+    std::unordered_map<unsigned, const Link*> theirs;
+    for (const auto& each : first.links_) {
+        theirs.emplace(each->number, each.get());
+        if (ours.contains(each->number)) continue;
+        auto port = each->port.beside(tools_.offloads, tools_.workspace.memory.super_frames);
         if (!port) return pass_on(port);
-        auto link = link_to(std::move(*port), theirs->config, theirs->number);
+        auto link = link_to(std::move(*port), each->config, each->number);
         if (!link) return pass_on(link);
         opened.push_back(std::move(*link));
     }
     std::ranges::move(opened, std::back_inserter(links_));
     std::erase_if(links_, [&](const auto& link) {
-        const auto theirs = std::ranges::find_if(
-            first.links_, [&](const auto& each) { return each->number == link->number; });
-        if (theirs == first.links_.end()) return true;
-        link->set((*theirs)->config);
+        const auto found = theirs.find(link->number);
+        if (found == theirs.end()) return true;
+        link->set(found->second->config);
         return false;
     });
     index_links();

@@ -66,7 +66,6 @@ class GueEndpoint final : private io::Reader {
     [[nodiscard]] static Result<std::unique_ptr<GueEndpoint>> of(io::UdpSocket socket, const io::UdpOptions& options,
                                                                  const EndpointTools& tools);
     Result<std::unique_ptr<Link>> link_to(DevicePort port, const GueLinkConfig& config, unsigned number);
-    [[nodiscard]] Link* find_link(const IfName& device) const;
     void index_links();
 
     void on_device(Link& link);

@@ -147,6 +147,8 @@ Result<void> Carried::set_link(const IfName& name, const GretapAttributes& greta
 
 Result<void> Carried::add_device(const IfName& name) {
     if (devices_.contains(name)) return retake_tun(name);   // it may have been made anew
+    if (name.str().size() >= IFNAMSIZ)
+        return fail(Error::Kind::Invalid, "open " + name.str(), "no name of an interface", EINVAL);
     datapath::WireguardEndpointConfig config{.name = name.str()};
     config.tun = name;
     config.stamp_file = fmt::format("{}/{}.stamp", state_directory_, name.str());

@@ -216,8 +216,10 @@ void Service::keep() {
     state.fou_ports.insert(awaited_.ports.begin(), awaited_.ports.end());
     for (const auto& [name, gretap] : awaited_.links)
         state.links.emplace(name, Link{.name = name, .kind = LinkKind::Tap, .gretap = gretap});
-    const Json all{{"version", 1}, {"state", Json::parse(to_json(state))}, {"devices", devices}};
-    const auto kept = io::replace_file(kept_path(options_), all.dump(1) + "\n", 0600);
+    // As text: with thousands of links, whoever tells of them one after the other would wait for the parser.
+    const std::string all =
+        fmt::format("{{\"version\": 1, \"devices\": {}, \"state\": {}}}\n", devices.dump(1), to_json(state));
+    const auto kept = io::replace_file(kept_path(options_), all, 0600);
     if (!kept && !is_unkept_) say(text(kept.error()));
     is_unkept_ = !kept;
 }

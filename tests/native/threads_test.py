@@ -4,12 +4,16 @@ counted, and a device that one of them reads, is the link's.
 """
 
 import concurrent.futures
+import contextlib
+import json
 import pathlib
+import socket
 import sys
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from network import tcp_each_way   # noqa: E402
+from network import batch, tcp_each_way   # noqa: E402
 from spokes_at_a_hub import Network, inner   # noqa: E402
 from story import build, main, run, story, wait_until   # noqa: E402
 
@@ -118,6 +122,63 @@ def _(s):
         now = network.counters("hub")[link]
         for way in ("rx_bytes", "tx_bytes"):
             s.check(5_000_000 < now[way] - before[way] < 6_000_000, f"{way} of {link}: {before[way]}, then {now[way]}")
+
+
+class Overlayd:
+    """One by itself, spoken to without overlayctl."""
+
+    def __init__(self, s, node, *options):
+        self.folder = s.folder / "alone"
+        self.process = s.start(*node.argv(build / "daemon/overlayd", "--run-dir", self.folder / "run", "--state-dir",
+                                          self.folder / "state", "--uapi-dir", self.folder / "uapi", *options))
+        wait_until(lambda: self.ask("state"), "overlayd answers", deadline=60, every=0.01)
+
+    def ask(self, request, body=""):
+        """The whole answer; empty: there is none."""
+        with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+            client.connect(str(self.folder / "run/control.sock"))
+            client.sendall(f"{request} {len(body)}\n{body}".encode())
+            with client.makefile() as answer:
+                head = answer.readline()
+                return head + answer.read(int(head.split()[-1])) if head else ""
+        return ""
+
+
+@story("two thousand links of one port are taken up again in seconds")
+def _(s):
+    count, node = 2000, s.namespace("hub")
+    batch(node, "".join(f"tuntap add t{n} mode tap vnet_hdr\n" for n in range(count)))
+    first = Overlayd(s, node, "--threads", "3")
+    state = json.loads(first.ask("state").partition("\n")[2])
+    state["fou_ports"] = [{"family": "ipv4", "port": 5555, "type": "gue", "ip_protocol": 0, "local": None, "peer": None,
+                           "device": None}]
+    s.contains(first.ask("add-port", json.dumps(state)), "ok", "add-port")
+    link = {"local": "203.0.113.1", "dev": None, "icsum": False, "ocsum": False, "iseq": False, "oseq": False, "ttl": 64,
+            "tos": 0, "pmtudisc": True, "ignore_df": False, "encaplimit": None, "flowlabel": 0, "fwmark": 0, "encap": "gue",
+            "encap_sport": 5555, "encap_dport": 5555, "encap_csum": False, "encap_csum6": False, "encap_remcsum": False,
+            "dscp_inherit": False, "fwmark_inherit": False, "allow_localremote": False, "external": False}
+    first.process.stop()
+    kept = first.folder / "run/overlayd.json"
+    content = json.loads(kept.read_text())
+    content["state"]["links"] = {f"t{n}": {"type": "tap", "gretap": link | {
+        "remote": f"198.18.{n // 250}.{n % 250 + 1}", "ikey": n, "okey": n}} for n in range(count)}
+    kept.write_text(json.dumps(content))
+    began = time.monotonic()
+    second = Overlayd(s, node, "--threads", "3")
+    carried = json.loads(second.ask("counters").partition("\n")[2])
+    seconds = time.monotonic() - began
+    s.equal(len(carried), count, "links that are carried")
+    s.check(seconds < 10, f"{count} links were taken up in {seconds:.1f} s")
+    s.note(f"{seconds:.1f} s")
+
+
+@story("a name that no interface can have is refused, whoever sends it")
+def _(s):
+    overlayd = Overlayd(s, s.namespace("hub"))
+    for letters in (15, 16, 17, 100):
+        told = overlayd.ask("add-device " + letters * "y")
+        s.contains(told, "error", f"answer to a name of {letters} letters")
+    s.check(overlayd.process.alive(), "overlayd died")
 
 
 main()
