@@ -95,8 +95,10 @@ void Planner::refuse_name(const Link& desired, const Link& found) {
 }
 
 void Planner::own_link(const Link& desired) {
-    plan_.ledger_after.links.insert_or_assign(
-        desired.name, Link{.name = desired.name, .kind = desired.kind, .mac = desired.mac});
+    plan_.ledger_after.links.insert_or_assign(desired.name, Link{.name = desired.name,
+                                                                 .kind = desired.kind,
+                                                                 .alias = desired.alias,
+                                                                 .mac = desired.mac});
     if (const Link* holder = holder_of_tunnel(desired); holder != nullptr && !is_ours(*holder)) {
         refuse(CreateLink{desired},
                fmt::format("{} is a tunnel with the same local, remote and key, and is not ours",
@@ -342,6 +344,8 @@ bool Planner::is_in_the_way(const Link& link) const {
 /// has its inverse and a rollback finds nothing missing.
 void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action action) {
     deleted_.insert(link.name);
+    const bool is_early = phases.links == Phase::FreeNames;
+    if (is_early) ports_come_from_nowhere(link.name);
     const Impact impact = action == Action::Recreate ? Impact::Recreate : Impact::SessionLoss;
     const std::size_t first = plan_.steps.size();
     for (const Route& route : found_.routes) {
@@ -383,12 +387,7 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
     };
     for (const auto& [name, port] : found_.links) {  // a bridge lets its ports go
         if (port.master != link.name || deleted_.contains(name)) continue;
-        if (phases.links == Phase::FreeNames) {
-            set(port, &Link::master, IfName{});
-            comes_from_nowhere(name, link.name);
-        } else if (!goes_elsewhere(name, link.name)) {
-            set(port, &Link::master, IfName{});
-        }
+        if (is_early || !goes_elsewhere(name, link.name)) set(port, &Link::master, IfName{});
     }
     if (link.up.value_or(false)) set(link, &Link::up, false);
     if (link.master && !link.master->empty()) set(link, &Link::master, IfName{});
@@ -406,13 +405,14 @@ bool Planner::goes_elsewhere(const IfName& port, const IfName& bridge) const {
     return master && !master->empty() && *master != bridge;
 }
 
-/// On the way back the bridge is not there yet when the port leaves the other one.
-void Planner::comes_from_nowhere(const IfName& port, const IfName& bridge) {
-    for (PlannedStep& step : plan_.steps) {
+/// In later phases: the bridge has let its ports go by then, and on the way back is not there yet.
+void Planner::ports_come_from_nowhere(const IfName& bridge) {
+    std::erase_if(plan_.steps, [&](PlannedStep& step) {
         auto* change = std::get_if<ChangeLink>(&step.step);
-        const bool joins = change != nullptr && change->to.master && !change->to.master->empty();
-        if (joins && change->from.name == port && change->from.master == bridge) change->from.master = IfName{};
-    }
+        const bool leaves = step.phase != Phase::FreeNames && change != nullptr && change->from.master == bridge;
+        if (leaves) change->from.master = IfName{};
+        return leaves && change->to.master == IfName{};
+    });
 }
 
 /// Puts a borrowed link's former values back, each one only while it still is what we made it.

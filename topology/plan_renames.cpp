@@ -143,7 +143,9 @@ void Planner::renames() {
         const auto key = ledger_.wireguard_keys.find(each.from);   // WireGuard has no MAC
         const bool same_key = key != ledger_.wireguard_keys.end() && found_.wireguard.contains(each.from) &&
                               found_.wireguard.at(each.from).public_key == key->second;
-        if (made->second.mac || same_key || !desired_.links.contains(each.from)) renamed.emplace(each.from, each.to);
+        const bool same_mark = made->second.alias && made->second.alias == found_.links.at(each.from).alias;
+        if (same_mark || made->second.mac || same_key || !desired_.links.contains(each.from))
+            renamed.emplace(each.from, each.to);
     }
     rename_in_ledger(renamed);
     const KernelState before = found_;

@@ -42,7 +42,7 @@ class Planner {
     [[nodiscard]] bool is_in_the_way(const Link& link) const;
     void dismantle(const Link& link, const RemovalPhases& phases, Action action);
     [[nodiscard]] bool goes_elsewhere(const IfName& port, const IfName& bridge) const;
-    void comes_from_nowhere(const IfName& port, const IfName& bridge);
+    void ports_come_from_nowhere(const IfName& bridge);
     void return_borrowed_links();
     [[nodiscard]] std::set<Address> lost_when_down(const IfName& name) const;
     [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;

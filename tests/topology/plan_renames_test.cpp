@@ -361,7 +361,7 @@ TEST_SUITE("plan: renames") {
 
     TEST_CASE("a setting that a new link of ours got goes back when the file does not ask for it any more") {
         const std::string node = R"("me": {)", setting = "net.ipv6.conf.br0.accept_ra";
-        const std::string plain = spoke(R"("type": "gretap-gue", "local": "198.51.100.30")", R"("name": "br0")");
+        const std::string plain = a_spoke(R"("type": "gretap-gue", "local": "198.51.100.30")", R"("name": "br0")");
         std::string router = plain;
         router.replace(router.find(node), node.size(), node + R"("forwarding": ["ipv6"], )");
         Story story{parsed(router), "me"};
