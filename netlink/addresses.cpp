@@ -38,13 +38,15 @@ AddressDetails decode_details(const Attributes& attributes, std::string_view lin
     const std::string_view label = attributes.string(IFA_LABEL).value_or("");
     if (label != link) out.label = label;
     out.metric = attributes.u32(IFA_RT_PRIORITY).value_or(0);
-    out.flags = attributes.u32(IFA_FLAGS).value_or(0) & wishes;
+    const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(0);
+    out.flags = flags & wishes;
+    out.secondary = own && own->family() == Family::Ipv4 && (flags & IFA_F_SECONDARY) != 0;
     const auto bytes = attributes.bytes(IFA_CACHEINFO);
     if (is_permanent(attributes) || bytes.size() < sizeof(ifa_cacheinfo)) return out;
     ifa_cacheinfo lifetime{};
     std::memcpy(&lifetime, bytes.data(), sizeof lifetime);
     out.valid_seconds = lifetime.ifa_valid;
-    const bool deprecated = (attributes.u32(IFA_FLAGS).value_or(0) & IFA_F_DEPRECATED) != 0;
+    const bool deprecated = (flags & IFA_F_DEPRECATED) != 0;
     out.preferred_seconds = deprecated ? 0 : lifetime.ifa_prefered;
     return out;
 }

@@ -266,6 +266,8 @@ void Planner::borrowed_link(const Link& desired) {
             return;
         }
     }
+    Link wanted = desired;
+    if (!desired.mtu && former.before.mtu) wanted.mtu = mtu_given_back(*found, former);
     // What was ours stays remembered with its first value; what is newly changed is added.
     const LinkDifference changed = difference(desired, *found);
     const auto remember = [&](auto member) {
@@ -278,7 +280,26 @@ void Planner::borrowed_link(const Link& desired) {
     remember(&Link::up);
     remember(&Link::master);
     if (former.before == nothing) formers.erase(desired.name);
-    change_link(desired, *found, true);
+    change_link(wanted, *found, true);
+}
+
+/// The file says nothing of it any more. A bridge whose MTU was set never follows its ports again, so a tunnel
+/// that is narrower than its former MTU keeps it as low as the kernel would have made it.
+std::optional<Mtu> Planner::mtu_given_back(const Link& found, Former<Link>& former) const {
+    const bool shared = neighbour([&](const Ledger& other) {
+        const auto theirs = other.borrowed.find(found.name);
+        return theirs != other.borrowed.end() && theirs->second.before.mtu;
+    });
+    std::optional<Mtu> wanted;
+    if (!shared && former.ours.mtu == found.mtu) {
+        wanted = former.before.mtu;
+        for (const auto& [name, port] : desired_.links) {
+            if (port.master == found.name && port.mtu) wanted = std::min(*wanted, *port.mtu);
+        }
+    }
+    former.ours.mtu = wanted;
+    if (!wanted || wanted == former.before.mtu) former.before.mtu = former.ours.mtu = std::nullopt;
+    return wanted;
 }
 
 /// What another network has made of it already is ours, too, with the former value that it remembers. Two
@@ -362,7 +383,7 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
         add(phases.peers, SetWireguard{link.name, from, WireguardDevice{.listen_port = 0}}, action,
             impact);
     }
-    for (const Address& address : found_.addresses) {
+    for (const Address& address : secondaries_first(found_.addresses)) {
         const bool automatic = !address.permanent || address.prefix.address().is_link_local();
         if (address.link == link.name && !automatic)
             remove_address(phases.addresses, address, {action, impact, {}});

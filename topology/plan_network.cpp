@@ -33,13 +33,30 @@ Route connected(const Address& address) {
             .protocol = protocol_kernel};
 }
 
+/// Packets leave from the address of a network that came first.
+std::vector<Address> primaries_first(const std::set<Address>& addresses) {
+    std::vector<Address> out{addresses.begin(), addresses.end()};
+    std::ranges::stable_partition(out, [](const Address& address) { return !address.details.secondary; });
+    return out;
+}
+
 }  // namespace
+
+/// A secondary address goes before the one that came first: so the way back adds them as they came.
+std::vector<Address> Planner::secondaries_first(const std::set<Address>& addresses) const {
+    std::vector<Address> out{addresses.begin(), addresses.end()};
+    std::ranges::stable_partition(out, [&](const Address& address) {
+        const auto found = found_.addresses.find(address);
+        return found != found_.addresses.end() && found->details.secondary;
+    });
+    return out;
+}
 
 void Planner::addresses() {
     Ledger& after = plan_.ledger_after;
     std::set<Address> replaced;
     promote_secondaries();
-    for (const Address& desired : desired_.addresses) {
+    for (const Address& desired : primaries_first(desired_.addresses)) {
         const Address* found = found_address(desired);
         const bool shared = neighbour([&](const Ledger& l) { return l.addresses.contains(desired); });
         if (found == nullptr) {
@@ -163,7 +180,7 @@ bool Planner::needs_one_that_leaves_early(const Route& found) const {
 
 void Planner::gone_addresses(const std::set<Address>& replaced) {
     Ledger& after = plan_.ledger_after;
-    for (const Address& ours : made_.addresses) {
+    for (const Address& ours : secondaries_first(made_.addresses)) {
         if (desired_.addresses.contains(ours)) continue;
         after.addresses.erase(ours);
         if (!is_going(ours) || replaced.contains(ours)) continue;
@@ -178,7 +195,8 @@ void Planner::gone_addresses(const std::set<Address>& replaced) {
 
 /// The uplink's addresses live on the bridge now, or come back from it.
 void Planner::moved_addresses() {
-    for (const Address& moved : plan_.ledger_after.moved_addresses) {
+    const std::set<Address>& all = plan_.ledger_after.moved_addresses;
+    for (const Address& moved : intent_.uplink_move ? secondaries_first(all) : primaries_first(all)) {
         const bool here = found_.addresses.contains(moved);
         const bool autoconf = !is_for_ever(moved) && moved.prefix.family() == Family::Ipv6;
         if (intent_.uplink_move && here) {
@@ -266,12 +284,22 @@ void Planner::routes() {
     Ledger& after = plan_.ledger_after;
     for (const Route& desired : narrowest_first(desired_.routes)) {
         const bool stands = survives(desired) && found_.routes.contains(desired);
-        if (!stands && !make_way(desired)) continue;
+        if (!stands && (is_refused(desired) || !make_way(desired))) continue;
         if (!stands) add(Phase::Routes, AddRoute{desired}, Action::Add, Impact::Live);
         if (desired.protocol == route_protocol) after.routes.insert(desired);
     }
     gone_routes();
     moved_routes();
+}
+
+/// A bridge of somebody else's is his to set up.
+bool Planner::is_refused(const Route& desired) {
+    const Link* found = found_link(desired.device);
+    const bool is_his = found != nullptr && intent_.borrowed.contains(desired.device);
+    if (!is_his || found->up.value_or(true) || desired_.links.at(desired.device).up) return false;
+    refuse(AddRoute{desired}, fmt::format("{} is down, and is not ours", desired.device.str()),
+           fmt::format("ip link set {} up", desired.device.str()));
+    return true;
 }
 
 /// What the kernel takes for the same route goes first, if it is ours to remove.

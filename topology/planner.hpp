@@ -46,12 +46,14 @@ class Planner {
     void return_borrowed_links();
     [[nodiscard]] std::set<Address> lost_when_down(const IfName& name) const;
     [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;
+    [[nodiscard]] std::optional<Mtu> mtu_given_back(const Link& found, Former<Link>& former) const;
     void share_borrowed(const Link& desired, const Link& found, Former<Link>& former);
 
     // plan_network.cpp: addresses, routes, WireGuard
     void addresses();
     void connect(const Address& address);
     void link_locals();
+    [[nodiscard]] std::vector<Address> secondaries_first(const std::set<Address>& addresses) const;
     void gone_addresses(const std::set<Address>& replaced);
     void moved_addresses();
     void promote_secondaries();
@@ -69,6 +71,7 @@ class Planner {
     void remove_address(Phase phase, const Address& address, const StepTraits& traits);
     void replace_address(const Address& found, const Address& desired);
     void routes();
+    [[nodiscard]] bool is_refused(const Route& desired);
     [[nodiscard]] bool make_way(const Route& desired);
     [[nodiscard]] bool is_taken_over(const Route& found) const;
     void gone_routes();

@@ -132,6 +132,7 @@ struct AddressDetails {
     std::uint32_t metric = 0;               ///< of its connected route; 0: the kernel's choice
     std::uint32_t flags = 0;                ///< those of IFA_F_* that are a wish, not a state
     std::optional<std::uint32_t> valid_seconds, preferred_seconds;   ///< when not for ever
+    bool secondary = false;                 ///< found, IPv4: another of its network came first
 };
 
 struct Address {

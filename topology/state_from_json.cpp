@@ -99,6 +99,7 @@ void read(const At& at, AddressDetails& out) {
     object.if_there("flags", out.flags);
     object.optional("valid_seconds", out.valid_seconds);
     object.optional("preferred_seconds", out.preferred_seconds);
+    object.if_there("secondary", out.secondary);
     object.finish();
 }
 

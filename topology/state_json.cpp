@@ -119,6 +119,7 @@ Json details_json(const AddressDetails& details) {
     if (details.flags != 0) out["flags"] = details.flags;
     put(out, "valid_seconds", details.valid_seconds);
     put(out, "preferred_seconds", details.preferred_seconds);
+    if (details.secondary) out["secondary"] = true;
     return out;
 }
 

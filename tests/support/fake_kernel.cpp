@@ -150,6 +150,7 @@ Result<void> FakeKernel::add_address(const AddAddress& s) {
     if (is_ipv6 && silent != state.sysctls.end() && silent->second == "1") return refuse(s, EACCES);
     state.addresses.insert(s.address);
     ages_[s.address] = ++age_;
+    mark_secondaries();
     connect(s.address.link);
     return {};
 }
@@ -176,6 +177,7 @@ Result<void> FakeKernel::remove_address(const RemoveAddress& s) {
         for (const Address& a : siblings) state.addresses.erase(a);
     }
     ages_.erase(s.address);
+    mark_secondaries();
     connect(link);
     const bool last = std::none_of(state.addresses.begin(), state.addresses.end(), [&](auto& a) {
         return a.link == link && a.prefix.family() == Family::Ipv4;
@@ -186,6 +188,20 @@ Result<void> FakeKernel::remove_address(const RemoveAddress& s) {
         });
     }
     return {};
+}
+
+void FakeKernel::mark_secondaries() {
+    std::set<Address> marked;
+    for (Address address : state.addresses) {
+        const auto came_first = [&](const Address& other) {
+            return other.link == address.link && other.prefix.family() == Family::Ipv4 &&
+                   other.prefix.network() == address.prefix.network() &&
+                   std::pair{ages_[other], other} < std::pair{ages_[address], address};
+        };
+        address.details.secondary = std::ranges::any_of(state.addresses, came_first);
+        marked.insert(std::move(address));
+    }
+    state.addresses = std::move(marked);
 }
 
 /// The routes to the networks of its addresses (fib_add_ifaddr, addrconf_prefix_route).
@@ -278,6 +294,13 @@ Result<void> FakeKernel::rename(const RenameLink& s) {
         if (link.master == s.from) link.master = s.to;
     }
     rename_in(state.addresses, &Address::link);
+    std::map<Address, std::size_t> ages;
+    for (const auto& [known, age] : ages_) {
+        Address address = known;
+        if (address.link == s.from) address.link = s.to;
+        ages.emplace(std::move(address), age);
+    }
+    ages_ = std::move(ages);
     rename_in(state.routes, &Route::device);
     if (auto device = state.wireguard.extract(s.from)) {
         device.key() = s.to;

@@ -34,6 +34,7 @@ class FakeKernel {
     Result<void> remove_address(const RemoveAddress& step);
     Result<void> add_route(const AddRoute& step);
     [[nodiscard]] bool port_in_use(std::uint16_t port, const IfName& except) const;
+    void mark_secondaries();
     void connect(const IfName& link);
     Result<void> rename(const RenameLink& step);
     Result<void> change(const ChangeLink& step);

@@ -1,6 +1,7 @@
 // A node that was set up without the ledger's knowledge: by the script of `render`, or by an apply
 // whose ledger is gone. The marks say what is ours; the rest must not be lost when it goes.
 
+#include "daemon/reconcile/execute.hpp"
 #include "tests/support/plan_story.hpp"
 #include "topology/plan.hpp"
 
@@ -8,7 +9,10 @@
 
 using namespace overlay;
 using test::add_link;
+using test::check_every_failure;
 using test::example;
+using test::FakeKernel;
+using test::parsed;
 using test::Story;
 
 TEST_SUITE("plan of what was there") {
@@ -37,6 +41,77 @@ TEST_CASE("an uplink that is in the bridge already has its addresses and routes 
     CHECK(state.addresses == before.addresses);
     CHECK(state.routes == before.routes);
     CHECK(state.sysctls.at("net.ipv6.conf.enp1s0.disable_ipv6") == "0");
+}
+
+TEST_CASE("of an uplink's two addresses, the first is the first on the bridge, on the way back and after down") {
+    Story story{example("vultr.json"), "vultr"};
+    KernelState& state = story.kernel.state;
+    const IfName uplink = IfName::from_kernel("enp1s0"), bridge = IfName::from_kernel("br-uplink");
+    add_link(state, uplink.c_str(), LinkKind::Other);
+    state.sysctls["net.ipv6.conf.enp1s0.disable_ipv6"] = "0";
+    for (const char* prefix : {"203.0.113.9/24", "203.0.113.2/24"})
+        REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse(prefix), true, false}}));
+    const auto is_first = [](const KernelState& now, const IfName& link) {
+        const auto first = now.addresses.find({link, *IpPrefix::parse("203.0.113.9/24"), true, false});
+        const auto second = now.addresses.find({link, *IpPrefix::parse("203.0.113.2/24"), true, false});
+        const auto none = now.addresses.end();
+        return first != none && second != none && !first->details.secondary && second->details.secondary;
+    };
+    REQUIRE(is_first(state, uplink));
+
+    const Plan p = story.plan_now();
+    for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+        FakeKernel kernel = story.kernel;
+        kernel.calls = 0;
+        kernel.fail_at = fail_at;
+        (void)execute(p, kernel);
+        CHECK(is_first(kernel.state, uplink));
+    }
+    story.apply();
+    CHECK(is_first(state, bridge));
+    story.down();
+    CHECK(is_first(state, uplink));
+}
+
+TEST_CASE("a borrowed bridge that the file gives no MTU any more has what the kernel would have made of it") {
+    const char* borrowed = R"("existing": true, "mtu": 1300, )";
+    const auto node = [&](bool stated) {
+        std::string text = R"({"version": 1, "network": "net", "hub": {"name": "hub",
+            "underlay": {"addresses": ["203.0.113.1"]}, "bridge": {"addresses": ["192.168.0.1/16"]}, "gue": {}},
+            "spokes": {"me": {"link": {"type": "gretap-gue", "local": "198.51.100.1"}, "bridge": {
+            "name": "br-lan", "existing": true, "mtu": 1300, "addresses": ["192.168.1.1/16"]}}}})";
+        if (!stated) text.replace(text.find(borrowed), std::string{borrowed}.size(), R"("existing": true, )");
+        return text;
+    };
+    const Topology with = parsed(node(true)), without = parsed(node(false));
+    const IfName bridge = IfName::from_kernel("br-lan");
+    Story story{with, "me"};
+    const Link before = story.kernel.state.links.at(bridge);
+    story.apply();
+    CHECK(story.kernel.state.links.at(bridge).mtu == Mtu{1300});
+    story.intent = compile(without, *without.find("me"), {});
+    check_every_failure(story.plan_now(), story.kernel);
+
+    story.apply();
+
+    CHECK(story.plan_now().is_empty());
+    CHECK(story.kernel.state.links.at(bridge).mtu == Mtu{1446});   // 1500 less IPv4, UDP, GUE, GRE with key, Ethernet
+    story.down();
+    CHECK(story.kernel.state.links.at(bridge).mtu == before.mtu);
+}
+
+TEST_CASE("a route by somebody else's bridge that is down is refused, and the bridge named") {
+    Story story{example("home.json"), "home"};
+    const IfName bridge = IfName::from_kernel("br-lan");
+    story.kernel.state.links.at(bridge).up = false;
+    Route route{.destination = *IpPrefix::parse("10.5.0.0/16"), .device = bridge};
+    story.intent.desired.routes.insert(route);
+
+    const Plan p = story.plan_now();
+
+    REQUIRE(p.refusals.size() == 1);
+    CHECK(p.refusals[0].object == "route 10.5.0.0/16 dev br-lan");
+    CHECK(p.refusals[0].reason == "br-lan is down, and is not ours");
 }
 
 TEST_CASE("what somebody adds to the bridge later is not the uplink's") {

@@ -198,9 +198,13 @@ struct Life {
     }
 };
 
-/// What the file does not decide of a link is as it was before, or as a peer has told.
+/// Without what the file does not decide: it is as it was before, or as a peer has told.
 KernelState decided(KernelState state) {
-    for (auto& [name, link] : state.links) link = Link{.name = name, .kind = link.kind};
+    static const KernelState borrowed = host();
+    for (auto& [name, link] : state.links) {
+        if (!borrowed.links.contains(name)) link = Link{.name = name, .kind = link.kind};
+        if (link.kind == LinkKind::Bridge) link.mtu.reset();   // follows its ports only where nobody ever set it
+    }
     for (auto& [name, device] : state.wireguard) device = {};
     state.modules.clear();
     return state;
