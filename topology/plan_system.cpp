@@ -26,16 +26,22 @@ void Planner::modules() {
 void Planner::overlayd() {
     Ledger& after = plan_.ledger_after;
     const auto uses = [](const Ledger& other) { return other.overlayd; };
+    RunOverlayd kept{found_.overlayd, false, desired_.fou_ports, {}};
+    for (const auto& [name, link] : desired_.links) kept.links.insert(name);
+    for (const Ledger& other : neighbours_) {
+        kept.ports.insert(other.fou_ports.begin(), other.fou_ports.end());
+        for (const auto& [name, link] : other.links) kept.links.insert(name);
+    }
     if (desired_.overlayd && !found_.overlayd) {
-        after.overlayd = true;
-        add(Phase::StartOverlayd, RunOverlayd{false, true}, Action::Add, Impact::Live);
+        after.overlayd = kept.to = true;
+        add(Phase::StartOverlayd, kept, Action::Add, Impact::Live);
     } else if (desired_.overlayd && neighbour(uses) != nullptr) {
         after.overlayd = true;   // another network has started it; the last one that needs it ends it
     }
     if (desired_.overlayd || !ledger_.overlayd) return;
     after.overlayd = false;
-    if (found_.overlayd && neighbour(uses) == nullptr)
-        add(Phase::StopOverlayd, RunOverlayd{true, false}, Action::Remove, Impact::Live);
+    if (!found_.overlayd || neighbour(uses) == nullptr)
+        add(Phase::StopOverlayd, kept, Action::Remove, Impact::Live, found_.overlayd ? "" : "what it has kept");
 }
 
 // ---- firewall -----------------------------------------------------------------------------------

@@ -337,12 +337,18 @@ Json parse(std::string_view source, Complaint& complaint) {
     try {  // the library's way to say where the text is broken
         return Json::parse(source, watch);
     } catch (const Json::exception& error) {
-        complaint.add("", fmt::format("not JSON: {}", error.what()));
+        complaint.add("", fmt::format("not JSON: {}", fault_of_json(error)));
         return Json{};
     }
 }
 
 }  // namespace reading
+
+std::string fault_of_json(const std::exception& fault) {
+    const std::string_view text = fault.what();
+    const std::size_t number = text.starts_with("[json.exception.") ? text.find("] ") : text.npos;
+    return std::string{number == text.npos ? text : text.substr(number + 2)};
+}
 
 Result<KernelState> state_from_json(std::string_view source) {
     reading::Complaint complaint;

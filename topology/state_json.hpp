@@ -10,6 +10,7 @@
 
 #include "topology/state.hpp"
 
+#include <exception>
 #include <string>
 #include <string_view>
 
@@ -22,5 +23,8 @@ namespace overlay {
 /// error names the first bad value by its place: "links.wg0.mtu: not a number from 0 to
 /// 4294967295".
 [[nodiscard]] Result<KernelState> state_from_json(std::string_view source);
+
+/// What nlohmann's library says of a text, without its own number: "parse error at line 1, column 1: …".
+[[nodiscard]] std::string fault_of_json(const std::exception& fault);
 
 }  // namespace overlay

@@ -45,7 +45,7 @@ Step inverse(const Step& step) {
                               return SetOffload{s.key, s.to, s.from};
                           },
                           [](const RunOverlayd& s) -> Step {
-                              return RunOverlayd{s.to, s.from};
+                              return RunOverlayd{s.to, s.from, s.ports, s.links};
                           },
                       },
                       step);

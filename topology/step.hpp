@@ -96,10 +96,14 @@ struct SetOffload {
     bool to = false;
 };
 
-/// Starts overlayd, or ends it. Starting one that runs is no change.
+/// Starts overlayd, or ends it. Starting one that runs is no change; ending one that does not run is to forget what
+/// it has kept for its next start.
 struct RunOverlayd {
     bool from = false;
     bool to = false;
+    // What one that does not run yet may still find kept: whatever else was carried is taken down since.
+    std::set<FouPort> ports = {};
+    std::set<IfName> links = {};
 };
 
 using Step = std::variant<LoadModule, KeepModule, ReplaceTable, SetSysctl, AddFouPort,

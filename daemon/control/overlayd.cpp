@@ -1,5 +1,6 @@
 #include "daemon/control/overlayd.hpp"
 
+#include "daemon/control/kept.hpp"
 #include "topology/state_json.hpp"
 
 #include <nlohmann/json.hpp>
@@ -142,7 +143,7 @@ bool Overlayd::carries(const Step& step) const {
 Result<void> Overlayd::carry_out(const Step& step, const Secrets& secrets) {
     return std::visit(
         Overloaded{
-            [&](const RunOverlayd& s) { return run(s.to); },
+            [&](const RunOverlayd& s) { return run(s); },
             [&](const AddFouPort& s) { return change({"add-port", "", state_of(s.port)}); },
             [&](const RemoveFouPort& s) { return change({"remove-port", "", state_of(s.port)}); },
             [&](const CreateLink& s) { return take(s.link); },
@@ -169,10 +170,14 @@ Result<void> Overlayd::change(Request request) {
     return pass_on(answered);
 }
 
-Result<void> Overlayd::run(bool wanted) {
+Result<void> Overlayd::run(const RunOverlayd& step) {
     client_.reset();
     ++writes_;
-    return wanted ? start_overlayd(run_directory_, state_directory_) : stop_overlayd(run_directory_);
+    if (!step.from) {
+        if (const auto kept = keep_only(run_directory_, step.ports, step.links); !kept) return kept;
+    }
+    if (step.to) return start_overlayd(run_directory_, state_directory_);
+    return step.from ? stop_overlayd(run_directory_) : Result<void>{};
 }
 
 Result<void> Overlayd::take(const Link& link) {

@@ -46,7 +46,7 @@ class Overlayd {
   private:
     Result<Client*> client();
     Result<void> change(Request request);
-    Result<void> run(bool wanted);
+    Result<void> run(const RunOverlayd& step);
     Result<void> take(const Link& link);
     Result<void> set_link(const Link& link);
     Result<void> forget(const IfName& name);

@@ -107,6 +107,8 @@ Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports,
     Secrets secrets;
     control::Overlayd overlayd{directories.run, directories.state};
     auto state = LiveKernel{*kernel, overlayd, secrets}.snapshot();
+    if (!state && state.error().kind == Error::Kind::NotPermitted && !out.has_net_admin)
+        state.error().hint = "run doctor as root: the kernel shows nobody else what is there";
     if (!state) return pass_on(state);
     out.state = std::move(*state);
     for (const std::uint16_t port : ports) {

@@ -1,5 +1,6 @@
 #include "daemon/overlayd/service.hpp"
 
+#include "daemon/control/kept.hpp"
 #include "daemon/control/uapi_text.hpp"
 #include "daemon/io/clock.hpp"
 #include "topology/state_json.hpp"
@@ -17,11 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t max_kept_bytes = 64 * 1024 * 1024;
-
 void say(const std::string& what) { std::fputs(("overlayd: " + what + "\n").c_str(), stderr); }
-
-std::string kept_path(const ServiceOptions& options) { return options.run_directory + "/overlayd.json"; }
 
 std::string_view view(const wireguard::SecretText& text) { return {text.data(), text.size()}; }
 
@@ -107,7 +104,7 @@ Result<std::string> Service::serve(const control::Request& request) {
     if (request.verb == "uapi" && request.body.starts_with("get=1"))
         return uapi(request.argument, request.body);
     if (request.verb == "stop") {
-        (void)io::remove_file(kept_path(options_));
+        (void)io::remove_file(control::kept_path(options_.run_directory));
         stop_();
         return std::string{};
     }
@@ -219,7 +216,7 @@ void Service::keep() {
     // As text: with thousands of links, whoever tells of them one after the other would wait for the parser.
     const std::string all =
         fmt::format("{{\"version\": 1, \"devices\": {}, \"state\": {}}}\n", devices.dump(1), to_json(state));
-    const auto kept = io::replace_file(kept_path(options_), all, 0600);
+    const auto kept = io::replace_file(control::kept_path(options_.run_directory), all, 0600);
     if (!kept && !is_unkept_) say(text(kept.error()));
     is_unkept_ = !kept;
 }
@@ -287,7 +284,7 @@ std::vector<Error> Service::take_awaited() {
 }
 
 Result<void> Service::resume() {
-    const auto kept = io::read_file(kept_path(options_), max_kept_bytes);
+    const auto kept = io::read_file(control::kept_path(options_.run_directory), control::max_kept_bytes);
     if (!kept && kept.error().kind == Error::Kind::NotFound) return {};
     if (!kept) return pass_on(kept);
     const Json all = Json::parse(*kept, nullptr, false);
@@ -295,7 +292,7 @@ Result<void> Service::resume() {
                            ? state_from_json(all["state"].dump())
                            : Result<KernelState>{invalid("not what an overlayd keeps")};
     if (!state) {   // no later start could read it either
-        say(kept_path(options_) + ": " + text(state.error()));
+        say(control::kept_path(options_.run_directory) + ": " + text(state.error()));
         return {};
     }
     const Json devices = all.value("devices", Json::object());

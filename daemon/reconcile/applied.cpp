@@ -3,6 +3,7 @@
 #include "daemon/reconcile/applied.hpp"
 
 #include "daemon/io/files.hpp"
+#include "topology/state_json.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -48,7 +49,7 @@ Result<std::optional<Applied>> load_applied(const std::string& state_directory,
         const auto json = nlohmann::json::parse(*text);
         return std::optional<Applied>{Applied{json.at("file"), json.at("node"), json.at("source")}};
     } catch (const std::exception& e) {
-        return fail(Error::Kind::Invalid, "read " + from, fmt::format("damaged: {}", e.what()));
+        return fail(Error::Kind::Invalid, "read " + from, "damaged: " + fault_of_json(e));
     }
 }
 

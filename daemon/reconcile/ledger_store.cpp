@@ -137,7 +137,7 @@ Result<StoredLedger> ledger_from_json(const std::string& text) {
         if (!ledger) return pass_on(ledger);
         return StoredLedger{std::move(*ledger), json.at("boot_id")};
     } catch (const std::exception& e) {
-        return fail(Error::Kind::Invalid, "read ledger", fmt::format("damaged: {}", e.what()));
+        return fail(Error::Kind::Invalid, "read ledger", "damaged: " + fault_of_json(e));
     }
 }
 

@@ -82,6 +82,7 @@ TEST_SUITE("ledger store") {
         const auto damaged = store.load_neighbours("home");
         REQUIRE_FALSE(damaged);
         CHECK(damaged.error().doing.find("/lab/ledger.json") != std::string::npos);
+        CHECK(damaged.error().reason.starts_with("damaged: parse error at line 2, column "));
         std::filesystem::remove_all(pattern);
     }
 
