@@ -84,11 +84,12 @@ def _(s):
 @story("all of overlayd is killed, then down: nothing is kept for one that starts later, least of all keys")
 def _(s):
     network = Network(s)
-    kept = network.lab.state / network.lab.network / "linode" / "run" / "overlayd.json"
+    directory = network.lab.state / network.lab.network / "linode"
+    kept = directory / "run" / "overlayd.json"
     network.kill(*network.workers("linode"))
     wait_until(lambda: not network.workers("linode"), "overlayd of linode is gone")
     s.contains(kept.read_text(), "private_key=", "what is kept while it is needed")
-    network.ctl("linode", "down")
+    network.at("linode", overlayctl, "down", "--state-dir", directory / "state", "--run-dir", directory / "run")
     s.check(not kept.exists(), f"{kept} is gone after down")
     network.ctl("linode", "apply")
     network.check_answers()
