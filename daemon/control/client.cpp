@@ -1,5 +1,6 @@
 #include "daemon/control/client.hpp"
 
+#include "daemon/io/files.hpp"
 #include "daemon/io/unix_address.hpp"
 
 #include <array>
@@ -8,8 +9,6 @@
 #include <cstring>
 #include <thread>
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -43,19 +42,14 @@ Result<std::string> receive_answer(int fd) {
     }
 }
 
-/// Whether one lives that starts another worker when this one has died.
-bool is_supervised(const std::string& run_directory) {
-    const netlink::UniqueFd lock{::open(supervisor_lock(run_directory).c_str(), O_RDONLY | O_CLOEXEC)};
-    return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-}
-
 /// A worker that is about to start is waited for: it is not true that nobody carries anything. 0 or an errno.
 int connect_patiently(int fd, const io::UnixAddress& address, const std::string& run_directory) {
     constexpr std::chrono::milliseconds longest_pause{1500}, between_tries{20};
     const auto deadline = std::chrono::steady_clock::now() + longest_pause;
     while (::connect(fd, address.get(), io::UnixAddress::size_bytes()) != 0) {
         const int why = errno;
-        const bool may_come = (why == ECONNREFUSED || why == ENOENT) && is_supervised(run_directory) &&
+        const bool may_come = (why == ECONNREFUSED || why == ENOENT) &&
+                              io::FileLock::is_held(supervisor_lock(run_directory)) &&
                               std::chrono::steady_clock::now() < deadline;
         if (!may_come) return why;
         std::this_thread::sleep_for(between_tries);

@@ -115,6 +115,8 @@ Answer take_answer(std::string& received) {
 
 std::string socket_path(const std::string& run_directory) { return run_directory + "/control.sock"; }
 
+std::string worker_lock(const std::string& run_directory) { return run_directory + "/overlayd.lock"; }
+
 std::string supervisor_lock(const std::string& run_directory) {
     return run_directory + "/supervisor.lock";
 }

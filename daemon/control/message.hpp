@@ -50,6 +50,8 @@ struct Answer {
 
 /// <run>/control.sock
 [[nodiscard]] std::string socket_path(const std::string& run_directory);
+/// <run>/overlayd.lock, which overlayd holds as long as it lives: one per directory.
+[[nodiscard]] std::string worker_lock(const std::string& run_directory);
 /// <run>/supervisor.lock, which whoever starts another worker when one dies holds as long as it lives.
 [[nodiscard]] std::string supervisor_lock(const std::string& run_directory);
 

@@ -4,6 +4,7 @@
 
 #include "daemon/io/files.hpp"
 #include "daemon/io/held_signals.hpp"
+#include "daemon/io/process.hpp"
 
 #include <fmt/format.h>
 
@@ -112,8 +113,15 @@ Result<void> stop_overlayd(const std::string& run_directory) {
     auto client = Client::connect(run_directory);
     if (!client && client.error().kind == Error::Kind::NotFound) return {};
     if (!client) return pass_on(client);
+    const std::array<netlink::UniqueFd, 2> processes{io::FileLock::holder(worker_lock(run_directory)),
+                                                     io::FileLock::holder(supervisor_lock(run_directory))};
     if (const auto asked = client->ask({"stop", "", ""}); !asked) return pass_on(asked);
-    return client->wait_for_end();
+    if (const auto ended = client->wait_for_end(); !ended) return ended;
+    for (const netlink::UniqueFd& each : processes) {   // it hangs up before it closes its devices
+        if (each && !io::ends_within(each, patience_ms))
+            return fail(Error::Kind::Failed, "stop overlayd", "it does not end");
+    }
+    return {};
 }
 
 }  // namespace overlay::control

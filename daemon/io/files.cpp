@@ -2,9 +2,12 @@
 
 #include "daemon/io/files.hpp"
 
+#include "daemon/io/process.hpp"
+
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -143,14 +146,24 @@ bool lock_within(int fd, std::chrono::milliseconds patience) {
     return true;
 }
 
+namespace {
+
+/// The process id that the holder of a lock has written, or what was left of an earlier one.
+std::string written_in(int fd) {
+    std::string out(32, '\0');
+    const ssize_t n = ::pread(fd, out.data(), out.size(), 0);
+    out.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+    return out;
+}
+
+}  // namespace
+
 Result<FileLock> FileLock::acquire(const std::string& path, std::chrono::milliseconds patience) {
     UniqueFd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
     if (fd.get() < 0) return failed("open lock " + path);
     if (!lock_within(fd.get(), patience)) {
         if (errno != EWOULDBLOCK) return failed("lock " + path);
-        std::string holder(32, '\0');
-        const ssize_t n = ::pread(fd.get(), holder.data(), holder.size(), 0);
-        holder.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+        const std::string holder = written_in(fd.get());
         return fail(
             Error::Kind::Busy, "lock " + path,
             "another overlayctl is at work" + (holder.empty() ? "" : " (pid " + holder + ")"));
@@ -160,6 +173,18 @@ Result<FileLock> FileLock::acquire(const std::string& path, std::chrono::millise
         return failed("write lock " + path);
     }
     return FileLock{std::move(fd)};
+}
+
+bool FileLock::is_held(const std::string& path) {
+    const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+    return fd && ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+UniqueFd FileLock::holder(const std::string& path) {
+    const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+    if (!fd || !is_held(path)) return {};
+    UniqueFd process = open_process(static_cast<pid_t>(std::strtol(written_in(fd.get()).c_str(), nullptr, 10)));
+    return is_held(path) ? std::move(process) : UniqueFd{};   // else its number may be another's by now
 }
 
 }  // namespace overlay::io

@@ -43,6 +43,10 @@ class FileLock {
     /// Waits for `patience` while somebody else has it.
     [[nodiscard]] static Result<FileLock> acquire(const std::string& path,
                                                   std::chrono::milliseconds patience);
+    /// By anybody. A lock that nobody has made is nobody's.
+    [[nodiscard]] static bool is_held(const std::string& path);
+    /// Who has it just now; empty: nobody, or nobody knows (see open_process).
+    [[nodiscard]] static UniqueFd holder(const std::string& path);
 
   private:
     explicit FileLock(UniqueFd fd) : fd_{std::move(fd)} {}

@@ -1,5 +1,6 @@
 #include "daemon/lab/lab_holder.hpp"
 
+#include "daemon/io/process.hpp"
 #include "daemon/lab/lab_processes.hpp"
 #include "netlink/fd.hpp"
 #include "netlink/user_namespace.hpp"
@@ -83,7 +84,7 @@ bool is_alive(const LabHolder& holder) {
 
 Result<void> join(const LabHolder& holder) {
     // Checked after the handle was taken: what is checked is what is joined.
-    const UniqueFd process = open_process(holder.pid);
+    const UniqueFd process = io::open_process(holder.pid);
     if (!process || !is_alive(holder)) {
         return fail(Error::Kind::NotFound, "enter the lab", "the process that kept it is gone");
     }
@@ -96,7 +97,7 @@ Result<void> join(const LabHolder& holder) {
 }
 
 Result<void> end_holder(const LabHolder& holder) {
-    const UniqueFd process = open_process(holder.pid);
+    const UniqueFd process = io::open_process(holder.pid);
     if (!process || !is_alive(holder)) return {};
     return end(process, holder.pid);
 }

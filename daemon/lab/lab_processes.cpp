@@ -1,11 +1,11 @@
 #include "daemon/lab/lab_processes.hpp"
 
 #include "daemon/io/files.hpp"
+#include "daemon/io/process.hpp"
 #include "netlink/fd.hpp"
 #include "netlink/namespaces.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,6 +19,8 @@
 namespace overlay::lab {
 namespace {
 
+using io::ends_within;
+using io::open_process;
 using netlink::Namespace;
 using netlink::UniqueFd;
 
@@ -50,11 +52,6 @@ int wait_for(pid_t child) {
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
     return code_of(status);
-}
-
-bool ends_within(const UniqueFd& process, int timeout_ms) {
-    pollfd wait{process.get(), POLLIN, 0};
-    return ::poll(&wait, 1, timeout_ms) > 0;
 }
 
 std::string executable_of(pid_t process) {
@@ -132,10 +129,6 @@ Result<LabProcess> start_daemon(const Daemon& daemon) {
             "it ended at once with code " + std::to_string(code) + ": " + said.value_or(""));
     }
     return LabProcess{child, daemon.host, executable_of(child)};
-}
-
-UniqueFd open_process(pid_t process) {
-    return UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, process, 0))};
 }
 
 Result<void> end_process(const LabProcess& process, const std::function<bool()>& is_inside) {

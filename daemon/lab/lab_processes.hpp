@@ -36,9 +36,6 @@ struct Daemon {
 [[nodiscard]] Result<void> end_process(const LabProcess& process,
                                        const std::function<bool()>& is_inside);
 
-/// Readable when the process has ended (Linux ≥ 5.3); unlike a number it never means another
-/// process. Empty when there is none.
-[[nodiscard]] netlink::UniqueFd open_process(pid_t process);
 /// Tells it to end, then makes it.
 [[nodiscard]] Result<void> end(const netlink::UniqueFd& process, pid_t pid);
 

@@ -107,7 +107,7 @@ Result<void> run(Options& options) {
         if (const auto made = io::make_directories(directory, 0755); !made) return made;
     }
     // One that is killed frees its lock and not its socket.
-    const auto lock = io::FileLock::acquire(options.service.run_directory + "/overlayd.lock",
+    const auto lock = io::FileLock::acquire(control::worker_lock(options.service.run_directory),
                                             std::chrono::seconds{1});
     if (!lock) return pass_on(lock);
     auto end = end_by_signal();
@@ -159,7 +159,7 @@ int supervise(Options& options) {
     const std::string& directory = options.service.run_directory;
     if (const auto made = io::make_directories(directory, 0755); !made)
         return complain(made.error(), options.ready_fd);
-    const auto lock = io::FileLock::acquire(control::supervisor_lock(directory), std::chrono::seconds{1});
+    auto lock = io::FileLock::acquire(control::supervisor_lock(directory), std::chrono::seconds{1});
     if (!lock) return complain(lock.error(), options.ready_fd);
     (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
     for (;;) {
@@ -173,6 +173,7 @@ int supervise(Options& options) {
         }
         if (worker == 0) {
             (void)std::signal(SIGTERM, SIG_DFL);   // its own comes later
+            { const io::FileLock of_its_parent = std::move(*lock); }   // else a supervisor that dies would seem to live
             ::_exit(work(options));
         }
         if (options.ready_fd >= 0) ::close(std::exchange(options.ready_fd, -1));

@@ -95,6 +95,20 @@ def _(s):
     network.check_answers()
 
 
+@story("down returns when overlayd has ended, however long that takes, and not before")
+def _(s):
+    network = Network(s)
+    directory = network.lab.state / network.lab.network / "home"
+    supervisor, worker = network.workers("home")
+    run("kill", "-STOP", supervisor)
+    s.start("sh", "-c", f"sleep 3; kill -CONT {supervisor}")
+    network.at("home", overlayctl, "down", "--state-dir", directory / "state", "--run-dir", directory / "run")
+    left = run("ps", "-o", "pid=,stat=", "-p", f"{supervisor},{worker}", code=None).out.splitlines()
+    s.equal([each for each in left if not each.split()[1].startswith("Z")], [], "what of overlayd is there after down")
+    network.ctl("home", "apply")
+    network.check_answers()
+
+
 @story("a TAP deleted, renamed or taken down by hand comes back")
 def _(s):
     network = Network(s)
