@@ -9,6 +9,7 @@
 #include "netlink/fou.hpp"
 #include "netlink/links.hpp"
 #include "netlink/modules.hpp"
+#include "netlink/neighbours.hpp"
 #include "netlink/routes.hpp"
 #include "netlink/sysctl.hpp"
 #include "netlink/udp_sockets.hpp"
@@ -99,6 +100,10 @@ Result<KernelState> Kernel::snapshot(Secrets& secrets) {
     auto routes = snapshot_routes(parts.route, links->names);
     if (!routes) return pass_on(routes);
     state.routes = *std::move(routes);
+
+    auto neighbours = snapshot_neighbours(parts.route, links->names);
+    if (!neighbours) return pass_on(neighbours);
+    state.neighbours = *std::move(neighbours);
 
     auto sysctls = parts.sysctls.snapshot(state.links);
     if (!sysctls) return pass_on(sysctls);
@@ -204,6 +209,8 @@ Result<void> Kernel::Parts::carry_out(const Step& step, const Secrets& secrets) 
             [&](const RemoveAddress& s) { return remove_address(route, s.address, doing); },
             [&](const AddRoute& s) { return add_route(route, s.route, doing); },
             [&](const RemoveRoute& s) { return remove_route(route, s.route, doing); },
+            [&](const AddNeighbour& s) { return add_neighbour(route, s.neighbour, doing); },
+            [&](const RemoveNeighbour& s) { return remove_neighbour(route, s.neighbour, doing); },
             [&](const SetWireguard& s) {
                 return with_family(WG_GENL_NAME, [&](std::uint16_t family) {
                     return set_wireguard(generic, family, s, secrets);

@@ -184,6 +184,14 @@ void list_wireguard(Lister& list, const WireguardDevice& a, const WireguardDevic
     list.item("fwmark", std::to_string(a.fwmark), std::to_string(b.fwmark));
 }
 
+std::string neighbour_text(const Neighbour& neighbour) {
+    std::string out = neighbour.is_proxy ? "proxy" : neighbour.mac ? text(*neighbour.mac) : "permanent";
+    if (neighbour.is_router) out += " router";
+    if (neighbour.is_learned) out += " extern_learn";
+    if (neighbour.protocol != 0) out += fmt::format(" proto {}", neighbour.protocol);
+    return out;
+}
+
 std::string route_text(const Route& route) {
     std::string out = route.gateway ? "via " + text(*route.gateway) + " " : "";
     if (route.type != RouteType::Unicast) out = fmt::format("{} ", text(route.type));
@@ -322,6 +330,8 @@ Changes attribute_changes(const Step& step) {
             [&](const RemoveAddress& s) { list.item("lifetime", address_text(s.address), ""); },
             [&](const AddRoute& s) { list.item("route", "", route_text(s.route)); },
             [&](const RemoveRoute& s) { list.item("route", route_text(s.route), ""); },
+            [&](const AddNeighbour& s) { list.item("lladdr", "", neighbour_text(s.neighbour)); },
+            [&](const RemoveNeighbour& s) { list.item("lladdr", neighbour_text(s.neighbour), ""); },
             [&](const SetWireguard& s) { list_wireguard(list, s.from, s.to); },
             [&](const SetPeer& s) { list_peer(list, s.from, s.to); },
             [&](const SetOffload& s) { list.item(s.key.feature, on_off(s.from), on_off(s.to)); },

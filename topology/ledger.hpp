@@ -37,6 +37,7 @@ struct Ledger {
     std::map<IfName, Former<Link>> borrowed;            ///< just the attributes that we changed
     std::set<Address> moved_addresses;                  ///< of the uplink, as they were there
     std::set<Route> moved_routes;
+    std::set<Neighbour> moved_neighbours;
     bool overlayd = false;                              ///< that we started
 
     [[nodiscard]] bool is_empty() const;

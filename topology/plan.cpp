@@ -75,6 +75,8 @@ Plan Planner::run() {
     offloads();
     addresses();
     routes();
+    moved_neighbours();
+    bystanders();
     doubt_underlay();
     count_foreign();
     std::stable_sort(plan_.steps.begin(), plan_.steps.end(),
@@ -91,6 +93,7 @@ Plan Planner::run() {
     during.borrowed.insert(ledger_.borrowed.begin(), ledger_.borrowed.end());
     during.moved_addresses.insert(ledger_.moved_addresses.begin(), ledger_.moved_addresses.end());
     during.moved_routes.insert(ledger_.moved_routes.begin(), ledger_.moved_routes.end());
+    during.moved_neighbours.insert(ledger_.moved_neighbours.begin(), ledger_.moved_neighbours.end());
     during.overlayd = during.overlayd || ledger_.overlayd;
     plan_.ledger_during = std::move(during);
     return std::move(plan_);
@@ -248,6 +251,7 @@ void Planner::adopt_uplink_move() {
             continue;
         after.moved_routes.insert(moved(route, bridge, uplink));
     }
+    adopt_neighbours(*intent_.uplink_move);
 }
 
 /// The uplink is not ours to mend, and may come up after us: its reader is told, nothing is refused.

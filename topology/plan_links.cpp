@@ -374,6 +374,9 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
         if (!uses(route, link.name) || automatic) continue;
         add(phases.routes, RemoveRoute{route}, action, impact);
     }
+    for (const Neighbour& each : found_.neighbours) {
+        if (each.link == link.name) add(phases.routes, RemoveNeighbour{each}, action, impact);
+    }
     if (const auto device = found_.wireguard.find(link.name); device != found_.wireguard.end()) {
         for (const auto& [key, peer] : device->second.peers) {
             add(phases.peers, SetPeer{link.name, key, peer, std::nullopt}, action, impact);

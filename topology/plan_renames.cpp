@@ -60,8 +60,8 @@ std::vector<Rename> in_order(std::vector<Rename> renames, const IfName& spare) {
     return out;
 }
 
-/// The state once the link is down: its routes and IPv6 addresses are gone (Linux net/ipv4/fib_frontend.c
-/// fib_disable_ip, net/ipv6/addrconf.c addrconf_ifdown).
+/// The state once the link is down: its routes, neighbours and IPv6 addresses are gone (Linux net/core/neighbour.c
+/// neigh_ifdown, net/ipv4/fib_frontend.c fib_disable_ip, net/ipv6/addrconf.c addrconf_ifdown).
 void take_down(KernelState& state, const IfName& name) {
     Link& link = state.links.at(name);
     if (!link.up.value_or(false)) return;
@@ -73,6 +73,7 @@ void take_down(KernelState& state, const IfName& name) {
         });
     }
     std::erase_if(state.routes, [&](const Route& route) { return uses(route, name); });
+    std::erase_if(state.neighbours, [&](const Neighbour& neighbour) { return neighbour.link == name; });
     std::erase_if(state.addresses, [&](const Address& address) {
         return address.link == name && address.prefix.family() == Family::Ipv6;
     });
@@ -93,6 +94,12 @@ void rename(KernelState& state, const IfName& from, const IfName& to) {
         addresses.insert(std::move(address));
     }
     state.addresses = std::move(addresses);
+    std::set<Neighbour> neighbours;   // of one that was down before
+    for (Neighbour neighbour : state.neighbours) {
+        if (neighbour.link == from) neighbour.link = to;
+        neighbours.insert(std::move(neighbour));
+    }
+    state.neighbours = std::move(neighbours);
     if (auto device = state.wireguard.extract(from)) {
         device.key() = to;
         state.wireguard.insert(std::move(device));
@@ -240,6 +247,10 @@ void Planner::before_rename(const Link& link, const IfName& wanted) {
             if (address.link == link.name && lost)
                 add(Phase::FreeNames, RemoveAddress{address}, Action::Change, Impact::Flap);
         }
+        for (const Neighbour& each : found_.neighbours) {
+            if (each.link == link.name)
+                add(Phase::FreeNames, RemoveNeighbour{each}, Action::Change, Impact::Flap);
+        }
         Link from{.name = link.name, .kind = link.kind}, to = from;
         from.up = true;
         to.up = false;
@@ -269,6 +280,13 @@ void Planner::after_rename(const KernelState& before, const IfName& from, const 
         if (!uses(route, from) || ours || automatic || uplinks) continue;
         add(Phase::Routes, AddRoute{moved(route, from, wanted)}, Action::Change, Impact::Flap,
             "comes back");
+    }
+    for (Neighbour each : before.neighbours) {
+        const bool uplinks = std::any_of(ledger_.moved_neighbours.begin(), ledger_.moved_neighbours.end(),
+                                         [&](Neighbour moved) { return moved.link = each.link, moved == each; });
+        if (each.link != from || uplinks) continue;
+        each.link = wanted;
+        add(Phase::RestoreAcceptRa, AddNeighbour{each}, Action::Change, Impact::Flap, "comes back");
     }
 }
 

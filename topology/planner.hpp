@@ -79,6 +79,17 @@ class Planner {
     void wireguard();
     void peers(const IfName& name, const WireguardDevice& desired, const WireguardDevice& found);
 
+    // plan_bystanders.cpp
+    void adopt_neighbours(const UplinkMove& move);
+    void moved_neighbours();
+    void bystanders();
+    [[nodiscard]] bool loses_neighbours(const IfName& link, Family family) const;
+    [[nodiscard]] bool loses_ipv4(const IfName& link) const;
+    [[nodiscard]] bool gains_ipv4(const IfName& link) const;
+    [[nodiscard]] bool loses(const Route& route) const;
+    [[nodiscard]] bool stands_alone(const Route& route) const;
+    void take_first(Step step, Action action, std::string why);
+
     // plan_system.cpp: modules, firewall, sysctls, FOU ports
     void modules();
     void overlayd();

@@ -325,6 +325,8 @@ class Script {
                 "routes{}=$(ip {} route show dev {} | grep -v -e 'proto kernel' -e 'proto ra' || "
                 ":)",
                 version[1], version, from);
+            line("neighbours{0}=$(ip {1} neigh show dev {2} nud permanent; ip {1} neigh show proxy dev {2})",
+                 version[1], version, from);
             line("ip -o {} addr show dev {} scope global{} | while read -r _ _ _ prefix _; do",
                  version, from, family == Family::Ipv6 ? " permanent" : "");
             line("    ip addr add \"$prefix\" dev {}\n    ip addr del \"$prefix\" dev {}\ndone", to,
@@ -401,10 +403,18 @@ class Script {
                 "address",
                 version, quote(move.uplink));
             line("    ip {} route add $route dev {}\ndone", version, quote(move.bridge));
+            moved_neighbours(version[1], quote(move.bridge));
         }
         // With what the uplink learnt by router advertisement: the bridge learns it anew.
         line("sysctl -w {}",
              quote(conf_sysctl(Family::Ipv6, move.uplink.str(), "disable_ipv6") + "=1"));
+    }
+
+    void moved_neighbours(char version, const std::string& bridge) {
+        line("printf '%s\\n' \"$neighbours{}\" | while read -r address word mac _; do", version);
+        line("    case $word in");
+        line("    lladdr) ip neigh replace \"$address\" lladdr \"$mac\" dev {} nud permanent ;;", bridge);
+        line("    proxy) ip neigh add proxy \"$address\" dev {} ;;\n    esac\ndone", bridge);
     }
 
     /// What the file leaves open comes from the default route that is there now.

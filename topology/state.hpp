@@ -213,6 +213,26 @@ struct Route {
 /// The same route by another device.
 [[nodiscard]] Route moved(Route route, const IfName& from, const IfName& to);
 
+// ---- neighbours ---------------------------------------------------------------------------------
+
+/// An entry of the neighbour table that somebody wrote there: `ip neigh add … nud permanent`, or `proxy`. Found, or
+/// somebody's that we put back; ours there are none. What the kernel learns by itself is left out.
+struct Neighbour {
+    IfName link;
+    IpAddress address;
+    std::optional<MacAddress> mac;   ///< of a proxy, and on a link without MACs: none
+    bool is_proxy = false;           ///< we answer for it
+    bool is_router = false;
+    bool is_learned = false;         ///< `extern_learn`: a routing daemon's
+    std::uint8_t protocol = 0;       ///< who wrote it, as a route's; 0: nobody says
+    friend auto operator<=>(const Neighbour&, const Neighbour&) = default;
+};
+
+/// What the kernel takes for one and the same entry (Linux net/core/neighbour.c, neigh_lookup and pneigh_lookup).
+[[nodiscard]] inline bool is_same_neighbour(const Neighbour& a, const Neighbour& b) {
+    return a.link == b.link && a.address == b.address && a.is_proxy == b.is_proxy;
+}
+
 // ---- UDP encapsulation ports --------------------------------------------------------------------
 
 /// Who receives on a UDP port and carries what comes in.
@@ -358,6 +378,7 @@ struct KernelState {
     std::set<std::string> missing_modules;               ///< neither in this kernel nor on disk for it
     std::set<FoundTable> all_tables;
     std::set<UdpSocket> udp_sockets;
+    std::set<Neighbour> neighbours;                      ///< that somebody wrote by hand
     std::map<IfName, IfName> alternative_names;          ///< `altname` → the link that has it
 
     friend bool operator==(const KernelState&, const KernelState&) = default;

@@ -149,6 +149,18 @@ void read(const At& at, Route& out) {
     object.finish();
 }
 
+void read(const At& at, Neighbour& out) {
+    Object object{at};
+    object.required("link", out.link);
+    object.required("address", out.address);
+    object.optional("mac", out.mac);
+    object.if_there("proxy", out.is_proxy);
+    object.if_there("router", out.is_router);
+    object.if_there("extern_learn", out.is_learned);
+    object.if_there("protocol", out.protocol);
+    object.finish();
+}
+
 void read(const At& at, FouPort& out) {
     Object object{at};
     object.required("family", out.family);
@@ -313,6 +325,7 @@ void read(const At& at, KernelState& out) {
     object.if_there("overlayd", out.overlayd);
     if (object.has("missing_modules"))   // not in snapshots of before
         object.list("missing_modules", into(out.missing_modules));
+    if (object.has("neighbours")) object.list("neighbours", into(out.neighbours));
     if (object.has("alternative_names")) {
         object.map("alternative_names", [&](const std::string& key, const At& item) {
             read(item, out.alternative_names[interface_name(key, item)]);

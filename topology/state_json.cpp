@@ -162,6 +162,16 @@ Json route_json(const Route& route) {
     return out;
 }
 
+Json neighbour_json(const Neighbour& neighbour) {
+    Json out{{"link", bytes_to_utf8(neighbour.link.str())}, {"address", text(neighbour.address)}};
+    if (neighbour.mac) out["mac"] = text(*neighbour.mac);
+    if (neighbour.is_proxy) out["proxy"] = true;
+    if (neighbour.is_router) out["router"] = true;
+    if (neighbour.is_learned) out["extern_learn"] = true;
+    if (neighbour.protocol != 0) out["protocol"] = neighbour.protocol;
+    return out;
+}
+
 Json fou_port_json(const FouPort& port) {
     Json out{{"family", text(port.family)},        {"port", port.port},
              {"type", encap_type(port.type)},      {"ip_protocol", port.ip_protocol},
@@ -287,6 +297,7 @@ Json state_json(const KernelState& state) {
                     {"port", socket.port},
                     {"owner", bytes_to_utf8(socket.owner)}};
     });
+    out["neighbours"] = list(state.neighbours, neighbour_json);
     Json& names = out["alternative_names"] = Json::object();
     for (const auto& [other, name] : state.alternative_names)
         names[bytes_to_utf8(other.str())] = name_or_null(name);

@@ -35,6 +35,8 @@ Step inverse(const Step& step) {
                           [](const RemoveAddress& s) -> Step { return AddAddress{s.address}; },
                           [](const AddRoute& s) -> Step { return RemoveRoute{s.route}; },
                           [](const RemoveRoute& s) -> Step { return AddRoute{s.route}; },
+                          [](const AddNeighbour& s) -> Step { return RemoveNeighbour{s.neighbour}; },
+                          [](const RemoveNeighbour& s) -> Step { return AddNeighbour{s.neighbour}; },
                           [](const SetWireguard& s) -> Step {
                               return SetWireguard{s.link, s.to, s.from};
                           },
@@ -63,6 +65,9 @@ std::string object_of(const Step& step) {
         const std::string to = fmt::format("route {}", text(r.destination));
         return r.device.empty() ? to : fmt::format("{} dev {}", to, r.device.str());
     };
+    const auto neighbour = [](const Neighbour& n) {
+        return fmt::format("{} {} dev {}", n.is_proxy ? "proxy for" : "neighbour", text(n.address), n.link.str());
+    };
     return std::visit(
         Overloaded{
             [](const LoadModule& s) { return fmt::format("module {}", s.name); },
@@ -82,6 +87,8 @@ std::string object_of(const Step& step) {
             [&](const RemoveAddress& s) { return address(s.address); },
             [&](const AddRoute& s) { return route(s.route); },
             [&](const RemoveRoute& s) { return route(s.route); },
+            [&](const AddNeighbour& s) { return neighbour(s.neighbour); },
+            [&](const RemoveNeighbour& s) { return neighbour(s.neighbour); },
             [](const SetWireguard& s) { return fmt::format("wireguard {}", s.link.str()); },
             [](const SetPeer& s) {
                 return fmt::format("peer {} of {}", text(s.peer), s.link.str());
@@ -113,6 +120,8 @@ std::string describe(const Step& step) {
             [](const RemoveAddress&) { return "remove"; },
             [](const AddRoute&) { return "add"; },
             [](const RemoveRoute&) { return "remove"; },
+            [](const AddNeighbour&) { return "add"; },
+            [](const RemoveNeighbour&) { return "remove"; },
             [](const SetWireguard&) { return "configure"; },
             [](const SetPeer& s) { return !s.to     ? "remove"
                                           : !s.from ? "add"

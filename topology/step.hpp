@@ -77,6 +77,14 @@ struct RemoveRoute {
     Route route;
 };
 
+/// Of somebody else, which moves with the uplink, or which the kernel would throw away with something of ours.
+struct AddNeighbour {
+    Neighbour neighbour;
+};
+struct RemoveNeighbour {
+    Neighbour neighbour;
+};
+
 /// Device settings; `peers` of both values is empty. Secrets are found by their public key (see
 /// netlink/secrets.hpp). A zero public key means: no private key.
 struct SetWireguard {
@@ -108,8 +116,8 @@ struct RunOverlayd {
 
 using Step = std::variant<LoadModule, KeepModule, ReplaceTable, SetSysctl, AddFouPort,
                           RemoveFouPort, CreateLink, DeleteLink, RenameLink, ChangeLink,
-                          AddAddress, RemoveAddress, AddRoute, RemoveRoute, SetWireguard, SetPeer,
-                          SetOffload, RunOverlayd>;
+                          AddAddress, RemoveAddress, AddRoute, RemoveRoute, AddNeighbour,
+                          RemoveNeighbour, SetWireguard, SetPeer, SetOffload, RunOverlayd>;
 
 /// The step that undoes this one. Total: a new kind of step does not compile until it has one.
 [[nodiscard]] Step inverse(const Step& step);

@@ -88,6 +88,8 @@ bool is_undone(const Step& step, const KernelState& found) {
             [&](const RemoveAddress& s) { return found.addresses.contains(s.address); },
             [&](const AddRoute& s) { return !found.routes.contains(s.route); },
             [&](const RemoveRoute& s) { return found.routes.contains(s.route); },
+            [&](const AddNeighbour& s) { return !found.neighbours.contains(s.neighbour); },
+            [&](const RemoveNeighbour& s) { return found.neighbours.contains(s.neighbour); },
             [&](const SetWireguard& s) { return wireguard_is(found, s); },
             [&](const SetPeer& s) { return peer_is(found, s); },
             [&](const SetOffload& s) {

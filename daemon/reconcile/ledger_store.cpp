@@ -84,6 +84,7 @@ Result<Ledger> assemble(const Json& json) {
         out.borrowed[name] = {link, ours->links.at(name), ""};
     out.moved_addresses = moved->addresses;
     out.moved_routes = moved->routes;
+    out.moved_neighbours = moved->neighbours;
     return out;
 }
 
@@ -119,6 +120,7 @@ std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
     }
     moved.addresses = ledger.moved_addresses;
     moved.routes = ledger.moved_routes;
+    moved.neighbours = ledger.moved_neighbours;
     const Json json{
         {"version", ledger_version}, {"network", ledger.network}, {"node", ledger.node},
         {"boot_id", boot_id},        {"owned", as_json(owned)},   {"before", as_json(before)},

@@ -32,6 +32,14 @@ Ledger remembered(const std::string& network) {
     moved.details.broadcast = IpAddress::parse("203.0.113.255");
     moved.details.valid_seconds = moved.details.preferred_seconds = 3600;
     out.moved_addresses.insert(moved);
+    out.moved_neighbours.insert({.link = uplink,
+                                 .address = *IpAddress::parse("fe80::1"),
+                                 .mac = MacAddress::parse("02:00:00:00:0f:01"),
+                                 .is_router = true,
+                                 .is_learned = true,
+                                 .protocol = 186});
+    out.moved_neighbours.insert(
+        {.link = uplink, .address = *IpAddress::parse("203.0.113.70"), .mac = {}, .is_proxy = true});
     out.moved_routes.insert({.destination = *IpPrefix::parse("0.0.0.0/0"),
                              .gateway = IpAddress::parse("169.254.1.1"),
                              .device = uplink,

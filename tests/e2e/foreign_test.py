@@ -243,6 +243,19 @@ def _(s):
     s.equal(everything(site), before, "everything, after down,")
 
 
+@story("a borrowed bridge without an IPv4 address keeps its neighbours and routes when ours goes")
+def _(s):
+    site = Network(s).site("site")
+    site.sh("ip addr flush dev br-lan\nip route add 10.30.0.0/16 dev br-lan\n"
+            "ip route add 10.31.0.0/16 via 10.30.0.9 dev br-lan metric 7\n"
+            "ip neigh add 10.30.0.9 lladdr 02:00:00:00:0a:09 dev br-lan nud permanent\n"
+            "ip neigh add proxy 10.30.0.10 dev br-lan")
+    before = everything(site)
+    site.ctl("apply")
+    site.ctl("down")
+    s.equal(everything(site), before, "everything, after down,")
+
+
 @story("an address that somebody adds beside ours outlives it")
 def _(s):
     site = Network(s).site("site")
@@ -277,7 +290,10 @@ def _(s):
     site = Site(s, load(path), "vultr", copy_of_it)
     site.place_keys(root / "tests/support/keys/vultr")
     site.sh("ip addr add 203.0.113.21/24 dev enp1s0\n"
-            "ip route add 10.40.0.0/16 via 203.0.113.99 metric 5")
+            "ip route add 10.40.0.0/16 via 203.0.113.99 metric 5\n"
+            "ip neigh add 203.0.113.9 lladdr 02:00:00:00:0f:09 dev enp1s0 nud permanent\n"
+            "ip neigh add fe80::f9 lladdr 02:00:00:00:0f:09 dev enp1s0 nud permanent router\n"
+            "ip neigh add proxy 203.0.113.70 dev enp1s0; ip neigh add proxy 2001:db8:7::70 dev enp1s0")
     before = everything(site)
     site.ctl("apply")
     up = everything(site)
@@ -290,6 +306,8 @@ def _(s):
     s.equal(sorted(each["dst"] for each in up["routes"] if each.get("dev") == "br-uplink"
                    and "gateway" in each and "." in each["gateway"]),
             ["10.40.0.0/16", "default"], "routes by the bridge")
+    s.equal(up["neighbours"], [{**each, "dev": "br-uplink"} for each in before["neighbours"]],
+            "what is written about neighbours, by the bridge")
     site.ctl("diff", code=0)
     site.ctl("down")
     s.equal(everything(site), before, "everything, after down,")

@@ -28,6 +28,11 @@ def machine(s, example, node, apart):
     """With nothing of ours, and its keys where the file says that they are."""
     site = Site(s, load(root / "examples" / example), node, apart=apart)
     site.place_keys(keys / example.removesuffix(".json"))
+    if site.node.get("underlay", {}).get("in_bridge"):   # a gateway that answers no ARP, and addresses routed to us
+        uplink = site.node["underlay"]["interface"]
+        site.sh(f"ip neigh add 203.0.113.9 lladdr 02:00:00:00:0f:09 dev {uplink} nud permanent\n"
+                f"ip neigh add fe80::f9 lladdr 02:00:00:00:0f:09 dev {uplink} nud permanent\n"
+                f"ip neigh add proxy 203.0.113.70 dev {uplink}; ip neigh add proxy 2001:db8:7::70 dev {uplink}")
     return site
 
 

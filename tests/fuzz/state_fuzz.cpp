@@ -44,6 +44,9 @@ Ledger remembered() {
     out.moved_routes.insert({.destination = *IpPrefix::parse("10.0.0.0/8"),
                              .protocol = 3,
                              .hops = {{.gateway = IpAddress::parse("fe80::9"), .device = uplink, .weight = 256}}});
+    out.moved_neighbours.insert({.link = uplink,
+                                 .address = *IpAddress::parse("fe80::9"),
+                                 .mac = MacAddress::parse("02:00:00:00:0a:09")});
     return out;
 }
 

@@ -118,6 +118,62 @@ TEST_SUITE("addresses on a kernel") {
     }
 }
 
+TEST_SUITE("neighbours on a kernel") {
+
+    TEST_CASE("written neighbours and proxies of both families come and go, and ip agrees") {
+        Lab lab;
+        add_uplink();
+        const auto mac = MacAddress::parse("02:00:00:00:0f:09");
+        for (const char* address : {"192.0.2.9", "203.0.113.9", "2001:db8::9", "fe80::9"}) {
+            CAPTURE(address);
+            Neighbour wanted{.link = if_name("u0"), .address = ip(address), .mac = mac, .protocol = 186};
+            wanted.is_router = wanted.address.family() == Family::Ipv6;
+            lab.there_and_back(AddNeighbour{wanted}, [&] {
+                CHECK(lab.snapshot().neighbours.contains(wanted));
+                const auto judged = json_of({"ip", "-N", "-j", "neigh", "show", "to", address, "dev", "u0"}).at(0);
+                CHECK(judged["lladdr"] == text(*mac));
+                CHECK(judged["state"] == nlohmann::json::array({"PERMANENT"}));
+                CHECK(judged.contains("router") == wanted.is_router);
+                CHECK(judged["protocol"] == "186");
+            });
+            const Neighbour proxy{.link = if_name("u0"), .address = ip(address), .mac = {}, .is_proxy = true};
+            lab.there_and_back(AddNeighbour{proxy}, [&] {
+                CHECK(lab.snapshot().neighbours.contains(proxy));
+                const bool ipv6 = proxy.address.family() == Family::Ipv6;
+                const auto judged = json_of({"ip", ipv6 ? "-6" : "-4", "-j", "neigh", "show", "proxy", "dev", "u0"});
+                REQUIRE(judged.size() == 1);
+                CHECK(judged[0]["dst"] == address);
+            });
+        }
+    }
+
+    TEST_CASE("what ip has written is found as it was, what the kernel learnt is not, and gives way") {
+        Lab lab;
+        add_uplink();
+        const auto add = [](const std::vector<std::string>& words) {
+            std::vector<std::string> command{"ip", "neigh", "add"};
+            command.insert(command.end(), words.begin(), words.end());
+            (void)output_of(command);
+        };
+        add({"192.0.2.9", "lladdr", "02:00:00:00:0f:09", "dev", "u0", "nud", "permanent", "extern_learn"});
+        add({"192.0.2.10", "lladdr", "02:00:00:00:0f:0a", "dev", "u0", "nud", "reachable"});
+        add({"proxy", "2001:db8::70", "dev", "u0"});
+        const Neighbour written{.link = if_name("u0"),
+                                .address = ip("192.0.2.9"),
+                                .mac = MacAddress::parse("02:00:00:00:0f:09"),
+                                .is_learned = true};
+        const Neighbour proxy{.link = if_name("u0"), .address = ip("2001:db8::70"), .mac = {}, .is_proxy = true};
+        CHECK(lab.snapshot().neighbours == std::set<Neighbour>{written, proxy});
+
+        Neighbour instead{.link = if_name("u0"), .address = ip("192.0.2.10"), .mac = written.mac};
+        lab.execute(AddNeighbour{instead});
+        CHECK(lab.snapshot().neighbours.contains(instead));
+        lab.execute(RemoveNeighbour{instead});
+        CHECK(lab.refusal(RemoveNeighbour{instead}).kind == Error::Kind::NotFound);
+    }
+
+}  // TEST_SUITE
+
 TEST_SUITE("routes on a kernel") {
 
     TEST_CASE("routes of both families come and go, and ip agrees") {

@@ -60,6 +60,10 @@ Result<void> FakeKernel::carry_out(const Step& step) {
             [&](const RemoveRoute& s) -> Result<void> {
                 return state.routes.erase(s.route) == 1 ? Result<void>{} : refuse(step, ESRCH);
             },
+            [&](const AddNeighbour& s) { return add_neighbour(s); },
+            [&](const RemoveNeighbour& s) -> Result<void> {
+                return state.neighbours.erase(s.neighbour) == 1 ? Result<void>{} : refuse(step, ENOENT);
+            },
             [&](const SetWireguard& s) -> Result<void> {
                 const auto device = state.wireguard.find(s.link);
                 if (device == state.wireguard.end()) return refuse(step, ENODEV);
@@ -183,6 +187,7 @@ Result<void> FakeKernel::remove_address(const RemoveAddress& s) {
         return a.link == link && a.prefix.family() == Family::Ipv4;
     });
     if (last && s.address.prefix.family() == Family::Ipv4) {   // fib_disable_ip
+        lose_neighbours(link, Family::Ipv4);
         std::erase_if(state.routes, [&](const Route& route) {
             return uses(route, link) && route.destination.family() == Family::Ipv4;
         });
@@ -273,6 +278,13 @@ Result<void> FakeKernel::add_route(const AddRoute& s) {
     return {};
 }
 
+Result<void> FakeKernel::add_neighbour(const AddNeighbour& s) {
+    if (!state.links.contains(s.neighbour.link)) return refuse(s, ENODEV);
+    std::erase_if(state.neighbours, [&](const Neighbour& n) { return is_same_neighbour(n, s.neighbour); });
+    state.neighbours.insert(s.neighbour);
+    return {};
+}
+
 /// What hangs on the link keeps hanging on it.
 Result<void> FakeKernel::rename(const RenameLink& s) {
     const auto found = state.links.find(s.from);
@@ -302,6 +314,7 @@ Result<void> FakeKernel::rename(const RenameLink& s) {
     }
     ages_ = std::move(ages);
     rename_in(state.routes, &Route::device);
+    rename_in(state.neighbours, &Neighbour::link);
     if (auto device = state.wireguard.extract(s.from)) {
         device.key() = s.to;
         state.wireguard.insert(std::move(device));
@@ -329,6 +342,7 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
         return refuse(s, ENODEV);
     if (s.to.gretap && tunnel_exists(s.to.name, *s.to.gretap)) return refuse(s, EEXIST);
     if (s.to.alias) link.alias = s.to.alias;
+    if (s.to.mac && link.mac != s.to.mac) lose_neighbours(link.name, {});   // neigh_changeaddr
     if (s.to.mac) link.mac = s.to.mac;
     if (s.to.mtu) link.mtu = s.to.mtu;
     if (s.to.port) {
@@ -366,8 +380,16 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
     return {};
 }
 
-/// Routes go with it, and IPv6 addresses (fib_disable_ip, addrconf_ifdown).
+/// Of one family, or of both (neigh_ifdown).
+void FakeKernel::lose_neighbours(const IfName& link, std::optional<Family> family) {
+    std::erase_if(state.neighbours, [&](const Neighbour& n) {
+        return n.link == link && n.address.family() == family.value_or(n.address.family());
+    });
+}
+
+/// Routes go with it, neighbours, and IPv6 addresses (fib_disable_ip, addrconf_ifdown).
 void FakeKernel::go_down(const IfName& name) {
+    lose_neighbours(name, {});
     std::erase_if(state.routes, [&](const Route& r) { return uses(r, name); });
     std::erase_if(state.addresses, [&](const Address& a) {
         return a.link == name && a.prefix.family() == Family::Ipv6;
@@ -379,6 +401,7 @@ Result<void> FakeKernel::remove_link(const IfName& name) {
     std::erase_if(state.addresses, [&](const Address& a) { return a.link == name; });
     std::erase_if(state.routes, [&](const Route& r) { return uses(r, name); });
     std::erase_if(state.offloads, [&](const auto& entry) { return entry.first.link == name; });
+    lose_neighbours(name, {});
     state.wireguard.erase(name);
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
         for (const char* key : interface_sysctls)
@@ -396,6 +419,10 @@ Result<void> FakeKernel::remove_link(const IfName& name) {
 /// their large receive offload (Linux net/ipv4/devinet.c, inet_forward_change).
 void FakeKernel::write_sysctl(const SetSysctl& s) {
     state.sysctls[s.key] = s.to;
+    for (const auto& [name, link] : state.links) {   // addrconf_ifdown
+        const bool loses = s.key == conf_sysctl(Family::Ipv6, name.str(), "disable_ipv6") && s.to == "1";
+        if (loses) lose_neighbours(name, Family::Ipv6);
+    }
     const auto all = s.key.find(".conf.all.forwarding");
     if (all == std::string::npos) return;
     const std::string prefix = s.key.substr(0, all) + ".conf.";

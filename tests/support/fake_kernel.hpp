@@ -33,12 +33,14 @@ class FakeKernel {
     Result<void> add_address(const AddAddress& step);
     Result<void> remove_address(const RemoveAddress& step);
     Result<void> add_route(const AddRoute& step);
+    Result<void> add_neighbour(const AddNeighbour& step);
     [[nodiscard]] bool port_in_use(std::uint16_t port, const IfName& except) const;
     void mark_secondaries();
     void connect(const IfName& link);
     Result<void> rename(const RenameLink& step);
     Result<void> change(const ChangeLink& step);
     [[nodiscard]] bool tunnel_exists(const IfName& name, const GretapAttributes& tunnel) const;
+    void lose_neighbours(const IfName& link, std::optional<Family> family);
     void go_down(const IfName& name);
     Result<void> remove_link(const IfName& name);
     void write_sysctl(const SetSysctl& step);

@@ -41,6 +41,7 @@ echo @wireguard
 for device in $(wg show interfaces 2>/dev/null || :); do echo "[$device]"; wg showconf $device; done
 echo @queues; tc -j qdisc show
 echo @neighbours; ip -j neigh show nud permanent
+echo @proxies; ip -j neigh show proxy
 echo @nft; [ ! -e /sys/module/nf_tables ] || nft -j list ruleset
 echo @offloads; ethtool -k '*' 2>/dev/null || :
 echo @files; grep -s . /proc/net/udp /proc/net/udp6 /sys/class/net/*/addr_assign_type SYSCTLS || :
@@ -84,7 +85,8 @@ def read(site, sysctls=managed_sysctls, devices=False):
     found.update(files(parts["files"]), wireguard=wireguard(parts["wireguard"]),
                  offloads=offloads(parts["offloads"]),
                  queues=json.loads(parts["queues"] or "[]"),
-                 neighbours=json.loads(parts["neighbours"] or "[]"),
+                 neighbours=[each for part in ("neighbours", "proxies") for listing in json_values(parts[part])
+                             for each in listing],
                  nft=json.loads(parts["nft"])["nftables"] if parts["nft"].strip() else [])
     if devices:
         found["sysctls"].update(device_sysctls(site.namespace))

@@ -174,6 +174,16 @@ class Author {
 KernelState host() {
     KernelState out = fresh_host();
     for (const char* port : {"eth1", "eth2"}) add_link(out, port, LinkKind::Other);
+    const auto named = IfName::from_kernel;
+    for (const char* link : {"eth0", "eth1", "br-lan"}) {
+        for (const char* address : {"1.2.3.9", "192.168.0.9", "2001:db8:1::9"}) {
+            const IpAddress about = *IpAddress::parse(address);
+            const auto mac = MacAddress::parse("02:00:00:00:0a:09");
+            out.neighbours.insert({.link = named(link), .address = about, .mac = mac});
+            out.neighbours.insert({.link = named(link), .address = about, .mac = {}, .is_proxy = true});
+        }
+    }
+    out.routes.insert({.destination = *IpPrefix::parse("10.99.0.0/16"), .device = named("br-lan"), .protocol = 3});
     return out;
 }
 

@@ -251,6 +251,7 @@ TEST_SUITE("render") {
             script,
             "\n    ip addr add \"$prefix\" dev br0\n    ip addr del \"$prefix\" dev eth0\n"));
         CHECK(script.find("routes4=$(") < script.find("ip addr del"));
+        CHECK(script.find("neighbours4=$(ip -4 neigh show dev eth0 nud permanent") < script.find("ip addr del"));
     }
 
     TEST_CASE("every script is a script") {

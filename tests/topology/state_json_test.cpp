@@ -183,6 +183,9 @@ class Arbitrary {
             if (coin()) route.beyond_us = "a realm";
             return route;
         });
+        out.neighbours = some<Neighbour>([&] {
+            return Neighbour{name(), address(), maybe([&] { return mac(); }), coin(), coin(), coin(), byte()};
+        });
         if (coin()) out.alternative_names[name()] = name();
         out.fou_ports = some<FouPort>([&] {
             return FouPort{family(),
@@ -260,6 +263,12 @@ TEST_SUITE("state as JSON") {
         state.links.emplace(link.name, link);
         state.sysctls["net.ipv4.conf.all.forwarding"] = "1";
         state.offloads[{link.name, "tx"}] = false;
+        state.neighbours.insert({.link = link.name,
+                                 .address = *IpAddress::parse("fe80::1"),
+                                 .mac = MacAddress::parse("02:00:00:00:0f:01"),
+                                 .is_router = true});
+        state.neighbours.insert(
+            {.link = link.name, .address = *IpAddress::parse("fe80::2"), .mac = {}, .is_proxy = true});
 
         CHECK(to_json(state) == R"({
   "version": 1,
@@ -291,6 +300,19 @@ TEST_SUITE("state as JSON") {
   "missing_modules": [],
   "all_tables": [],
   "udp_sockets": [],
+  "neighbours": [
+    {
+      "link": "br0",
+      "address": "fe80::1",
+      "mac": "02:00:00:00:0f:01",
+      "router": true
+    },
+    {
+      "link": "br0",
+      "address": "fe80::2",
+      "proxy": true
+    }
+  ],
   "alternative_names": {}
 }
 )");
