@@ -10,6 +10,7 @@
 // but for what counts up. The inner checksum of each frame is verified before, or a broken one would come
 // out as a good one. Everything else passes as it is. The order within a flow is kept.
 
+#include "daemon/io/fresh_pages.hpp"
 #include "daemon/io/offloads.hpp"
 #include "daemon/wire/frame.hpp"
 #include "daemon/wire/virtio_net.hpp"
@@ -84,7 +85,7 @@ class Coalescer {
     bool merges_;
     bool merges_udp_;
     std::size_t capacity_;
-    std::vector<SuperFrame> frames_;   ///< as many as were ever in use: pages that nothing was written to cost nothing
+    std::vector<SuperFrame, io::FreshPages<SuperFrame>> frames_;   ///< as many as were ever in use
     std::size_t used_ = 0;
     std::array<SuperFrame*, max_open> open_{};
     std::size_t open_count_ = 0;

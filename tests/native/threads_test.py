@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import json
 import pathlib
+import re
 import socket
 import sys
 import threading
@@ -144,24 +145,53 @@ class Overlayd:
         return ""
 
 
+class Port:
+    """Of GUE on three threads, which carries nothing yet, and TAPs for its links."""
+
+    def __init__(self, s, count):
+        self.count, self.node = count, s.namespace("hub")
+        batch(self.node, "".join(f"tuntap add t{n} mode tap vnet_hdr\n" for n in range(count)))
+        self.overlayd = Overlayd(s, self.node, "--threads", "3")
+        self.state = json.loads(self.overlayd.ask("state").partition("\n")[2])
+        port = {"family": "ipv4", "port": 5555, "type": "gue", "ip_protocol": 0, "local": None, "peer": None,
+                "device": None}
+        s.contains(self.overlayd.ask("add-port", json.dumps(self.state | {"fou_ports": [port]})), "ok", "add-port")
+
+    def links(self):
+        same = {"local": "203.0.113.1", "dev": None, "ttl": 64, "tos": 0, "pmtudisc": True, "encap": "gue",
+                "encap_sport": 5555, "encap_dport": 5555, "encaplimit": None, "flowlabel": 0, "fwmark": 0}
+        off = ("icsum", "ocsum", "iseq", "oseq", "ignore_df", "encap_csum", "encap_csum6", "encap_remcsum",
+               "dscp_inherit", "fwmark_inherit", "allow_localremote", "external")
+        return {f"t{n}": {"type": "tap", "gretap": same | dict.fromkeys(off, False) | {
+            "remote": f"198.18.{n // 250}.{n % 250 + 1}", "ikey": n, "okey": n}} for n in range(self.count)}
+
+
+def resident_mib(overlayd):
+    status = pathlib.Path(f"/proc/{overlayd.process.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+@story("links that overlayd is told of one by one take no more memory than those that it starts with")
+def _(s):
+    port = Port(s, 300)
+    before = resident_mib(port.overlayd)
+    for name, link in port.links().items():
+        s.contains(port.overlayd.ask("set-link", json.dumps(port.state | {"links": {name: link}})), "ok", name)
+    told = resident_mib(port.overlayd)
+    port.overlayd.process.stop()
+    again = resident_mib(Overlayd(s, port.node, "--threads", "3"))
+    s.check(told <= again + 4, f"MiB of {port.count} links, told one by one: {told:.1f}, at the start: {again:.1f}")
+    s.note(f"{before:.1f} MiB, {told:.1f} with {port.count} links, {again:.1f} when started again")
+
+
 @story("two thousand links of one port are taken up again in seconds")
 def _(s):
-    count, node = 2000, s.namespace("hub")
-    batch(node, "".join(f"tuntap add t{n} mode tap vnet_hdr\n" for n in range(count)))
-    first = Overlayd(s, node, "--threads", "3")
-    state = json.loads(first.ask("state").partition("\n")[2])
-    state["fou_ports"] = [{"family": "ipv4", "port": 5555, "type": "gue", "ip_protocol": 0, "local": None, "peer": None,
-                           "device": None}]
-    s.contains(first.ask("add-port", json.dumps(state)), "ok", "add-port")
-    link = {"local": "203.0.113.1", "dev": None, "icsum": False, "ocsum": False, "iseq": False, "oseq": False, "ttl": 64,
-            "tos": 0, "pmtudisc": True, "ignore_df": False, "encaplimit": None, "flowlabel": 0, "fwmark": 0, "encap": "gue",
-            "encap_sport": 5555, "encap_dport": 5555, "encap_csum": False, "encap_csum6": False, "encap_remcsum": False,
-            "dscp_inherit": False, "fwmark_inherit": False, "allow_localremote": False, "external": False}
+    port = Port(s, 2000)
+    first, node, count = port.overlayd, port.node, port.count
     first.process.stop()
     kept = first.folder / "run/overlayd.json"
     content = json.loads(kept.read_text())
-    content["state"]["links"] = {f"t{n}": {"type": "tap", "gretap": link | {
-        "remote": f"198.18.{n // 250}.{n % 250 + 1}", "ikey": n, "okey": n}} for n in range(count)}
+    content["state"]["links"] = port.links()
     kept.write_text(json.dumps(content))
     began = time.monotonic()
     second = Overlayd(s, node, "--threads", "3")
