@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -16,6 +17,7 @@ namespace overlay::overlayd {
 namespace {
 
 constexpr std::size_t max_clients = 16;
+constexpr std::size_t saved_descriptors = 4;   ///< a client, and the files that what it asks for may need
 constexpr int answer_room_bytes = 16 * 1024 * 1024;   // of the socket: an answer is given at once or not at all
 
 io::UniqueFd new_socket() {
@@ -116,6 +118,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
     ::umask(former);
     if (!listens) return fail(io::system_error(doing, why));
     if (const auto watched = out->watch(); !watched) return pass_on(watched);
+    out->save_descriptors();
     return out;
 }
 
@@ -130,10 +133,18 @@ ControlServer::~ControlServer() {
     if (fd_) (void)::unlink(path_.c_str());
 }
 
-/// Who does not get in for want of descriptors is there still, so that the loop would turn for nothing: until the
-/// next look it is not asked. Where there is no room, whoever has been silent for longest has to go.
+/// Who does not get in for want of descriptors, the saved ones gone too, is there still, so that the loop would turn
+/// for nothing: until the next look it is not asked. Where there is no room, whoever has been silent for longest has
+/// to go.
 void ControlServer::on_readable() {
-    io::UniqueFd fd{::accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    const auto next = [&] {
+        return io::UniqueFd{::accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    };
+    io::UniqueFd fd = next();
+    if (!fd && (errno == EMFILE || errno == ENFILE) && !saved_.empty()) {
+        saved_.clear();
+        fd = next();
+    }
     if (!fd) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) watch_.reset();
         return;
@@ -152,8 +163,20 @@ void ControlServer::on_readable() {
 
 void ControlServer::on_time() {
     if (!watch_) (void)watch();
+    if (clients_.empty()) save_descriptors();
 }
 
-void ControlServer::drop(int fd) { clients_.erase(fd); }
+void ControlServer::drop(int fd) {
+    clients_.erase(fd);
+    if (clients_.empty()) save_descriptors();
+}
+
+void ControlServer::save_descriptors() {
+    while (saved_.size() < saved_descriptors) {
+        io::UniqueFd copy{::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0)};
+        if (!copy) return;
+        saved_.push_back(std::move(copy));
+    }
+}
 
 }  // namespace overlay::overlayd

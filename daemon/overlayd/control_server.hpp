@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
 namespace overlay::overlayd {
 
@@ -30,12 +31,14 @@ class ControlServer final : private io::Reader {
     [[nodiscard]] Result<void> watch();
     void on_readable() override;   // somebody new
     void drop(int fd);
+    void save_descriptors();
 
     io::EventLoop& loop_;
     Serve serve_;
     std::string path_;
     io::UniqueFd fd_;
     std::optional<io::Watch> watch_;
+    std::vector<io::UniqueFd> saved_;   ///< for who comes when there are no others: it may be the one who can help
     std::uint64_t turns_ = 0;
     std::map<int, std::unique_ptr<Client>> clients_;
 };

@@ -229,6 +229,12 @@ def _(s):
     s.check(slowest < longest_outage, f"an outage of {slowest:.1f} s: the hub did not know where macbook is")
 
     pid = hub.worker
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (before + 3, 1024))
+    connect(10, "/var/run/wireguard/wg_recovery.sock")
+    s.contains(hub.ctl("diff").out, "0 to add, 0 to change", "diff while others have taken all descriptors")
+    hang_up()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
+
     connect(100)   # more than it has room for, and all of them say nothing
     network.check_idle("with a hundred silent clients")
     s.contains(hub.ctl("diff").out, "0 to add, 0 to change", "diff beside a hundred clients")
