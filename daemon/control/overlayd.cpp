@@ -108,17 +108,32 @@ Result<Overlayd::Reports> Overlayd::reports() {
     try {   // the library says "missing" and "wrong type" by exception only
         const auto all = nlohmann::json::parse(*told);
         for (const auto& [name, link] : all.items()) {
-            LinkReport& report = out[IfName::from_kernel(name)];
+            LinkReport& report = out.links[IfName::from_kernel(name)];
             link.at("drops").get_to(report.drops);
-            const auto lost = link.at("lost_datagrams").get<std::uint64_t>();
-            if (lost != 0) report.drops["lost_datagrams"] = lost;
             // An overlayd that was started by an older overlayctl does not tell.
             if (link.contains("offloads")) link.at("offloads").get_to(report.offloads);
         }
     } catch (const nlohmann::json::exception& error) {
         return fail(Error::Kind::Invalid, "read overlayd's counters", error.what());
     }
+    if (const auto added = add_strays_to(out); !added) return pass_on(added);
     return out;
+}
+
+Result<void> Overlayd::add_strays_to(Reports& out) {
+    const auto told = (*client())->ask({"strays", "", ""});
+    if (!told && told.error().kind == Error::Kind::Invalid) return {};   // started by an older overlayctl
+    if (!told) return pass_on(told);
+    try {
+        for (const auto& [name, drops] : nlohmann::json::parse(*told).get<std::map<std::string, Drops>>()) {
+            const auto link = out.links.find(IfName::from_kernel(name));
+            Drops& sum = link == out.links.end() ? out.ports[name] : link->second.drops;
+            for (const auto& [reason, count] : drops) sum[reason] += count;
+        }
+    } catch (const nlohmann::json::exception& error) {
+        return fail(Error::Kind::Invalid, "read what overlayd dropped", error.what());
+    }
+    return {};
 }
 
 // ---- changing -----------------------------------------------------------------------------------

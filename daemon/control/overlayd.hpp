@@ -19,13 +19,18 @@ class Overlayd {
     /// One that does not run adds nothing. Errors: one that runs and does not answer.
     [[nodiscard]] Result<void> add_to(KernelState& state, Secrets& secrets);
     [[nodiscard]] Result<void> add_to(netlink::Activity& activity);
+    /// By reason (text(DropReason) of wire/parsed.hpp and wireguard/drop_reason.hpp), and as "lost_datagrams" what a
+    /// socket did not take.
+    using Drops = std::map<std::string, std::uint64_t>;
     struct LinkReport {
-        /// By reason (wire/parsed.hpp, text(DropReason)), and as "lost_datagrams" what its socket did not take.
-        std::map<std::string, std::uint64_t> drops;
+        Drops drops;   ///< of a WireGuard device: with what was of no link or no peer
         std::map<std::string, std::string> offloads;   ///< io/offloads.hpp: a name, and what became of it
     };
+    struct Reports {
+        std::map<IfName, LinkReport> links;
+        std::map<std::string, Drops> ports;   ///< "fou port 5555/ipv4": what came there and was of no link
+    };
     /// Nothing where it does not run.
-    using Reports = std::map<IfName, LinkReport>;
     [[nodiscard]] Result<Reports> reports();
 
     /// Whether this step, or a part of it, is overlayd's.
@@ -45,6 +50,7 @@ class Overlayd {
 
   private:
     Result<Client*> client();
+    Result<void> add_strays_to(Reports& out);
     Result<void> change(Request request);
     Result<void> run(const RunOverlayd& step);
     Result<void> take(const Link& link);

@@ -7,6 +7,9 @@
 #include "daemon/io/tap.hpp"
 #include "daemon/wire/parsed.hpp"
 
+#include <map>
+#include <string>
+
 namespace overlay::datapath {
 
 /// Of a link; both directions. Frames are those of the inner network, after cutting and before merging.
@@ -22,6 +25,12 @@ struct LinkCounters {
     void count_sent(std::size_t frames, std::size_t bytes) {
         sent_frames += frames;
         sent_bytes += bytes;
+    }
+    void add_drops_to(std::map<std::string, std::uint64_t>& out) const {
+        if (lost_datagrams != 0) out["lost_datagrams"] += lost_datagrams;
+        for (std::size_t i = 0; i < drops.size(); ++i) {
+            if (drops[i] != 0) out[std::string{text(static_cast<wire::DropReason>(i))}] += drops[i];
+        }
     }
     void add(const LinkCounters& other) {
         sent_frames += other.sent_frames;

@@ -117,6 +117,13 @@ std::vector<LinkReport> Engine::reports() {
     return {values.begin(), values.end()};
 }
 
+Strays Engine::strays() {
+    const Hold held{*this};
+    Strays out;
+    for (const auto& lane : lanes_) lane->add_strays_to(out);
+    return out;
+}
+
 std::vector<IfName> Engine::broken() {
     const Hold held{*this};
     std::vector<IfName> out;

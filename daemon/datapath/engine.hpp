@@ -67,6 +67,7 @@ class Engine {
     [[nodiscard]] const io::Offloads& offloads() const { return offloads_; }
     /// One per link, of all its threads.
     [[nodiscard]] std::vector<LinkReport> reports();
+    [[nodiscard]] Strays strays();
     /// Devices of all endpoints that cannot be read any more.
     [[nodiscard]] std::vector<IfName> broken();
 

@@ -58,6 +58,7 @@ class GueEndpoint final : private io::Reader {
     [[nodiscard]] std::vector<LinkReport> reports() const;
     /// Devices that cannot be read any more: somebody has deleted them.
     [[nodiscard]] std::vector<IfName> broken() const;
+    void add_strays_to(Strays::mapped_type& out) const { strays_.add_drops_to(out); }
 
   private:
     struct Link;

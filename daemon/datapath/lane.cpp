@@ -50,6 +50,11 @@ std::vector<LinkReport> Lane::reports() const {
     return of_all([](const auto& endpoint) { return endpoint.reports(); });
 }
 
+void Lane::add_strays_to(Strays& out) const {
+    for (const auto& [name, endpoint] : gue_) endpoint->add_strays_to(out[name]);
+    for (const auto& [name, endpoint] : wireguard_) endpoint->add_strays_to(out[name]);
+}
+
 std::vector<IfName> Lane::broken() const {
     return of_all([](const auto& endpoint) { return endpoint.broken(); });
 }

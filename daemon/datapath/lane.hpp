@@ -49,6 +49,7 @@ class Lane {
     [[nodiscard]] Result<void> set_alarm() { return loop_.set_alarm(next_deadline()); }
 
     [[nodiscard]] std::vector<LinkReport> reports() const;
+    void add_strays_to(Strays& out) const;
     /// Devices of all endpoints that cannot be read any more.
     [[nodiscard]] std::vector<IfName> broken() const;
 

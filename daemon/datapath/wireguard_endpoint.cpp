@@ -217,6 +217,14 @@ std::vector<LinkReport> WireguardEndpoint::reports() const {
     return out;
 }
 
+void WireguardEndpoint::add_strays_to(Strays::mapped_type& out) const {
+    strays_.add_drops_to(out);
+    for (std::size_t i = 0; i < wireguard::drop_reason_count; ++i) {
+        const auto reason = static_cast<wireguard::DropReason>(i);
+        if (const auto dropped = device_.dropped(reason); dropped != 0) out[std::string{text(reason)}] += dropped;
+    }
+}
+
 std::vector<IfName> WireguardEndpoint::broken() const {
     std::vector<IfName> out;
     for (const auto& link : links_) {

@@ -101,6 +101,8 @@ class WireguardEndpoint {
     /// Before an end in good order: what must be remembered, exactly.
     void finish();
     [[nodiscard]] std::vector<LinkReport> reports() const;
+    /// With what the WireGuard device itself dropped.
+    void add_strays_to(Strays::mapped_type& out) const;
     /// Devices that cannot be read any more: somebody has deleted them.
     [[nodiscard]] std::vector<IfName> broken() const;
 

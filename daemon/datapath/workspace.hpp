@@ -6,6 +6,9 @@
 #include "daemon/datapath/slot_room.hpp"
 #include "daemon/datapath/trains.hpp"
 
+#include <map>
+#include <string>
+
 namespace overlay::datapath {
 
 /// A turn is what happens between two looks at what else there is to do. It is bounded, so that a busy
@@ -41,6 +44,9 @@ struct EndpointTools {
     const io::Offloads& offloads;
     Share share;
 };
+
+/// What endpoints dropped that was of no link of theirs: by their names and by reasons (the texts of both DropReasons).
+using Strays = std::map<std::string, std::map<std::string, std::uint64_t>>;
 
 struct LinkReport {
     IfName name;

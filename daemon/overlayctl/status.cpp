@@ -87,16 +87,29 @@ std::string link_text(const NetworkStatus& status, const Link& wanted) {
                        size_text(counters.tx_bytes), counters.rx_dropped, counters.tx_dropped);
 }
 
+/// Nothing when there is none.
+std::string drops_text(const control::Overlayd::Drops& drops) {
+    std::string out;
+    for (const auto& [reason, count] : drops) out += fmt::format(" {} {}", reason, count);
+    return out.empty() ? "" : "    dropped by overlayd:" + out + "\n";
+}
+
+std::string port_text(const NetworkStatus& status, const FouPort& port) {
+    const std::string name = object_of(AddFouPort{port});
+    const auto found = status.reports.ports.find(name);
+    const std::string drops = found == status.reports.ports.end() ? "" : drops_text(found->second);
+    return drops.empty() ? "" : fmt::format("  {}\n{}", name, drops);
+}
+
 /// What overlayd dropped, and which offloads it does without; nothing when there is none.
 std::string report_text(const NetworkStatus& status, const IfName& name) {
-    const auto found = status.reports.find(name);
-    if (found == status.reports.end()) return "";
-    std::string drops, offloads;
-    for (const auto& [reason, count] : found->second.drops) drops += fmt::format(" {} {}", reason, count);
+    const auto found = status.reports.links.find(name);
+    if (found == status.reports.links.end()) return "";
+    std::string offloads;
     for (const auto& [offload, state] : found->second.offloads) {
         if (state != "on") offloads += fmt::format(" {} {}", offload, state);
     }
-    return (drops.empty() ? "" : "    dropped by overlayd:" + drops + "\n") +
+    return drops_text(found->second.drops) +
            (offloads.empty() ? "" : "    offloads of overlayd:" + offloads + "\n");
 }
 
@@ -124,6 +137,7 @@ std::string status_text(const NetworkStatus& status) {
     for (const auto& [name, link] : prepared.intent.desired.links) {
         out += link_text(status, link) + report_text(status, name) + peers_text(status, name);
     }
+    for (const FouPort& port : prepared.intent.desired.fou_ports) out += port_text(status, port);
     const PlanCounts counts = count(prepared.plan);
     const std::size_t drift = counts.add + counts.change + counts.recreate + counts.remove;
     out +=
@@ -149,7 +163,7 @@ Json link_json(const NetworkStatus& status, const IfName& name) {
                            {"rx_dropped", c.rx_dropped}, {"tx_dropped", c.tx_dropped},
                            {"rx_errors", c.rx_errors},   {"tx_errors", c.tx_errors}};
     }
-    if (const auto report = status.reports.find(name); report != status.reports.end()) {
+    if (const auto report = status.reports.links.find(name); report != status.reports.links.end()) {
         out["overlayd_drops"] = report->second.drops;
         out["overlayd_offloads"] = report->second.offloads;
     }
@@ -171,10 +185,17 @@ Json status_json(const NetworkStatus& status) {
     Json links = Json::array();
     for (const auto& [name, link] : status.prepared.intent.desired.links)
         links.push_back(link_json(status, name));
+    Json ports = Json::array();
+    for (const FouPort& port : status.prepared.intent.desired.fou_ports) {
+        Json& each = ports.emplace_back(Json{{"port", port.port}, {"family", text(port.family)}});
+        const auto drops = status.reports.ports.find(object_of(AddFouPort{port}));
+        if (drops != status.reports.ports.end()) each["overlayd_drops"] = drops->second;
+    }
     return {{"network", status.prepared.intent.network},
             {"node", status.prepared.intent.node},
             {"file", status.applied.file_name},
             {"links", links},
+            {"fou_ports", ports},
             {"drift", Json::parse(plan_json(status.prepared.plan, status.applied.file_name))}};
 }
 

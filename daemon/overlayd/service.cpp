@@ -101,6 +101,7 @@ Service::~Service() = default;
 Result<std::string> Service::serve(const control::Request& request) {
     if (request.verb == "state") return to_json(carried_.state());
     if (request.verb == "counters") return counters();
+    if (request.verb == "strays") return Json(engine_.strays()).dump();
     if (request.verb == "uapi" && request.body.starts_with("get=1"))
         return uapi(request.argument, request.body);
     if (request.verb == "stop") {
@@ -177,11 +178,9 @@ std::string Service::counters() const {
         link = {{"tx_packets", counters.sent_frames},     {"tx_bytes", counters.sent_bytes},
                 {"rx_packets", counters.received_frames}, {"rx_bytes", counters.received_bytes},
                 {"lost_datagrams", counters.lost_datagrams}};
-        Json& drops = link["drops"] = Json::object();
-        for (std::size_t i = 0; i < counters.drops.size(); ++i) {
-            if (counters.drops[i] != 0)
-                drops[std::string{text(static_cast<wire::DropReason>(i))}] = counters.drops[i];
-        }
+        std::map<std::string, std::uint64_t> drops;
+        counters.add_drops_to(drops);
+        link["drops"] = drops;
         for (const auto& [offload, which] : io::offload_names)
             link["offloads"][std::string{offload}] = text((offloads.*which).state);
     }
