@@ -185,7 +185,8 @@ void list_wireguard(Lister& list, const WireguardDevice& a, const WireguardDevic
 }
 
 std::string neighbour_text(const Neighbour& neighbour) {
-    std::string out = neighbour.is_proxy ? "proxy" : neighbour.mac ? text(*neighbour.mac) : "permanent";
+    std::string out = neighbour.is_proxy ? "proxy" : "permanent";
+    if (neighbour.mac) out += " lladdr " + text(*neighbour.mac);
     if (neighbour.is_router) out += " router";
     if (neighbour.is_learned) out += " extern_learn";
     if (neighbour.protocol != 0) out += fmt::format(" proto {}", neighbour.protocol);
@@ -330,8 +331,8 @@ Changes attribute_changes(const Step& step) {
             [&](const RemoveAddress& s) { list.item("lifetime", address_text(s.address), ""); },
             [&](const AddRoute& s) { list.item("route", "", route_text(s.route)); },
             [&](const RemoveRoute& s) { list.item("route", route_text(s.route), ""); },
-            [&](const AddNeighbour& s) { list.item("lladdr", "", neighbour_text(s.neighbour)); },
-            [&](const RemoveNeighbour& s) { list.item("lladdr", neighbour_text(s.neighbour), ""); },
+            [&](const AddNeighbour& s) { list.item("type", "", neighbour_text(s.neighbour)); },
+            [&](const RemoveNeighbour& s) { list.item("type", neighbour_text(s.neighbour), ""); },
             [&](const SetWireguard& s) { list_wireguard(list, s.from, s.to); },
             [&](const SetPeer& s) { list_peer(list, s.from, s.to); },
             [&](const SetOffload& s) { list.item(s.key.feature, on_off(s.from), on_off(s.to)); },

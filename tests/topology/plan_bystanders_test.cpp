@@ -59,6 +59,10 @@ TEST_SUITE("plan: bystanders") {
         const std::set<Neighbour> before = story.kernel.state.neighbours;
 
         test::check_every_failure(story.plan_now(), story.kernel);
+        const std::string told = test::told(story.plan_now());
+        CHECK(told.find("+ neighbour fe80::1 dev br-uplink") != std::string::npos);
+        CHECK(told.find("      type permanent lladdr 02:00:00:00:0f:01 router\n") != std::string::npos);
+        CHECK(told.find("- proxy for 203.0.113.70 dev enp1s0") != std::string::npos);
         story.apply();
         CHECK(story.at("enp1s0").empty());
         CHECK(story.at("br-uplink") == Vultr::moved(before, "br-uplink"));
