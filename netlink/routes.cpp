@@ -292,10 +292,12 @@ Result<std::set<Route>> snapshot_routes(Socket& route, const LinkNames& names) {
 Result<void> add_route(Socket& socket, const Route& route, std::string_view doing) {
     auto request = request_for(socket, RTM_NEWROUTE, route, doing);
     if (!request) return pass_on(request);
-    // Each device has a route of its own to fe80::/64: there, EXCL would refuse the second one.
+    // Each device has a route of its own to fe80::/64, and somebody may have two of one destination and metric: there,
+    // EXCL would refuse the second one.
     const IpAddress& to = route.destination.address();
     const bool each_has_it = to.family() == Family::Ipv6 && to.is_link_local();
-    request->header()->nlmsg_flags |= NLM_F_CREATE | (each_has_it ? NLM_F_APPEND : NLM_F_EXCL);
+    const bool is_ours = route.protocol == route_protocol;
+    request->header()->nlmsg_flags |= NLM_F_CREATE | (each_has_it || !is_ours ? NLM_F_APPEND : NLM_F_EXCL);
     return socket.change(*request, doing);
 }
 

@@ -22,6 +22,21 @@ struct Former {
     friend bool operator==(const Former&, const Former&) = default;
 };
 
+/// Somebody else's, which a change of ours may cost him.
+struct Bystanders {
+    std::set<Neighbour> neighbours;
+    std::set<Address> addresses;
+    std::set<Route> routes;
+
+    [[nodiscard]] bool is_empty() const { return neighbours.empty() && addresses.empty() && routes.empty(); }
+    void add(const Bystanders& other) {
+        neighbours.insert(other.neighbours.begin(), other.neighbours.end());
+        addresses.insert(other.addresses.begin(), other.addresses.end());
+        routes.insert(other.routes.begin(), other.routes.end());
+    }
+    friend bool operator==(const Bystanders&, const Bystanders&) = default;
+};
+
 struct Ledger {
     std::string network;
     std::string node;
@@ -38,6 +53,7 @@ struct Ledger {
     std::set<Address> moved_addresses;                  ///< of the uplink, as they were there
     std::set<Route> moved_routes;
     std::set<Neighbour> moved_neighbours;
+    Bystanders bystanders;                              ///< that must still be put back
     bool overlayd = false;                              ///< that we started
 
     [[nodiscard]] bool is_empty() const;

@@ -49,6 +49,7 @@ Plan plan(const NodeIntent& intent, const KernelState& found, const Ledger& ledg
 Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger,
                  const std::vector<Ledger>& neighbours)
     : intent_{intent},
+      original_{found},
       found_{found},
       ledger_{ledger},
       neighbours_{neighbours},
@@ -57,6 +58,7 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
     plan_.ledger_after = ledger;
     plan_.ledger_after.network = intent.network;
     plan_.ledger_after.node = intent.node;
+    plan_.ledger_after.bystanders = {};
     plan_.notes = intent.notes;
 }
 
@@ -94,6 +96,9 @@ Plan Planner::run() {
     during.moved_addresses.insert(ledger_.moved_addresses.begin(), ledger_.moved_addresses.end());
     during.moved_routes.insert(ledger_.moved_routes.begin(), ledger_.moved_routes.end());
     during.moved_neighbours.insert(ledger_.moved_neighbours.begin(), ledger_.moved_neighbours.end());
+    during.bystanders = ledger_.bystanders;
+    during.bystanders.add(plan_.bystanders_before);
+    during.bystanders.add(plan_.bystanders_after);
     during.overlayd = during.overlayd || ledger_.overlayd;
     plan_.ledger_during = std::move(during);
     return std::move(plan_);

@@ -75,6 +75,8 @@ struct Plan {
     std::size_t foreign_objects = 0;
     Ledger ledger_after;   ///< when every step is done
     Ledger ledger_during;  ///< covers both before and after
+    // Found on links that the steps touch: must be there when all steps are undone, or done (names may be new ones).
+    Bystanders bystanders_before, bystanders_after;
 
     [[nodiscard]] bool is_empty() const { return steps.empty(); }
 };

@@ -1,11 +1,13 @@
-// Somebody else's things that the kernel throws away along with something of ours, or of the uplink: written
-// neighbours, and routes that need no address of ours. They leave by steps of their own, before all else, and come
-// back last; so they do on the way back, should it come to that. Those of an uplink in the bridge live on the
-// bridge meanwhile: a provider's gateway may answer no ARP, and a proxy is what makes a routed address reachable.
+// Somebody else's things on links that a plan touches. The kernel throws some of them away with something of ours: an
+// interface that goes down loses its routes, IPv6 addresses and written neighbours; with its last IPv4 address,
+// another MAC, a smaller MTU it loses some of that; and a bridge gets another MAC with another port. Which of it will
+// happen is not foretold here: all that was there and is missing when all steps are done, or undone, is put back
+// (daemon/reconcile/execute.hpp). The ledger has it meanwhile, for whoever must go on after a kill.
+//
+// Of an uplink in the bridge, neighbours live on the bridge meanwhile: a provider's gateway may answer no ARP, and a
+// proxy is what makes a routed address reachable.
 
 #include "topology/planner.hpp"
-
-#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -17,20 +19,49 @@ template <class Kind, class Says>
 bool any_step(const std::vector<PlannedStep>& steps, Says says) {
     return std::any_of(steps.begin(), steps.end(), [&](const PlannedStep& planned) {
         const auto* step = std::get_if<Kind>(&planned.step);
-        return step != nullptr && says(*step, planned.phase);
+        return step != nullptr && says(*step);
     });
 }
 
-bool is_ipv4_on(const Address& address, const IfName& link) {
-    return address.link == link && address.prefix.family() == Family::Ipv4;
+bool is_automatic(const Route& route) {
+    return route.protocol == protocol_kernel || route.protocol == protocol_ra;
+}
+
+bool is_automatic(const Address& address) {
+    return !address.permanent || address.prefix.address().is_link_local();
+}
+
+/// Whose things may suffer from a step.
+std::set<IfName> links_of(const Step& step) {
+    std::set<IfName> out;
+    const auto link = [&](const Link& each) {
+        out.insert(each.name);
+        if (each.master) out.insert(*each.master);
+    };
+    std::visit(Overloaded{
+                   [&](const CreateLink& s) { link(s.link); },
+                   [&](const DeleteLink& s) { link(s.link); },
+                   [&](const RenameLink& s) { out = {s.from, s.to}; },
+                   [&](const ChangeLink& s) {
+                       link(s.from);
+                       link(s.to);
+                   },
+                   [&](const AddAddress& s) { out = {s.address.link}; },
+                   [&](const RemoveAddress& s) { out = {s.address.link}; },
+                   [&](const SetSysctl& s) {
+                       constexpr std::string_view start = "net.ipv6.conf.", end = ".disable_ipv6";
+                       if (!s.key.starts_with(start) || !s.key.ends_with(end)) return;
+                       std::string name = s.key.substr(start.size(), s.key.size() - start.size() - end.size());
+                       std::replace(name.begin(), name.end(), '/', '.');
+                       out = {IfName::from_kernel(name)};
+                   },
+                   [](const auto&) {},
+               },
+               step);
+    return out;
 }
 
 }  // namespace
-
-void Planner::take_first(Step step, Action action, std::string why) {
-    add(Phase::FreeNames, std::move(step), action, Impact::Flap, std::move(why));
-    std::rotate(plan_.steps.begin(), plan_.steps.end() - 1, plan_.steps.end());
-}
 
 // ---- of the uplink ------------------------------------------------------------------------------
 
@@ -55,7 +86,7 @@ void Planner::moved_neighbours() {
             if (found.link != uplink) continue;
             std::erase_if(moved, [&](const Neighbour& older) { return is_same_neighbour(older, found); });
             moved.insert(found);
-            take_first(RemoveNeighbour{found}, Action::Remove, "moves to the bridge");
+            add(Phase::FreeNames, RemoveNeighbour{found}, Action::Remove, Impact::Flap, "moves to the bridge");
         }
         for (Neighbour there : moved) {
             there.link = bridge;
@@ -66,11 +97,9 @@ void Planner::moved_neighbours() {
     }
     for (const Neighbour& back : moved) {
         for (const Neighbour& copy : found_.neighbours) {
-            Neighbour there = back;
-            there.link = copy.link;
             const Link* bridge = found_link(copy.link);
-            if (copy != there || bridge == nullptr || !is_ours(*bridge) || !survives(copy.link)) continue;
-            take_first(RemoveNeighbour{copy}, Action::Remove, "goes back to the uplink");
+            if (!is_copy(copy, back) || bridge == nullptr || !is_ours(*bridge) || !survives(copy.link)) continue;
+            add(Phase::FreeNames, RemoveNeighbour{copy}, Action::Remove, Impact::Flap, "goes back to the uplink");
         }
         if (survives(back.link) && !stands(back))
             add(Phase::RestoreAcceptRa, AddNeighbour{back}, Action::Add, Impact::Flap, "back from the bridge");
@@ -78,96 +107,90 @@ void Planner::moved_neighbours() {
     moved.clear();
 }
 
-// ---- of links that stay where they are ----------------------------------------------------------
+bool Planner::is_copy(const Neighbour& copy, Neighbour moved) {
+    moved.link = copy.link;
+    return moved == copy;
+}
+
+// ---- of all links that are touched --------------------------------------------------------------
 
 void Planner::bystanders() {
-    for (const Neighbour& each : found_.neighbours) {
-        const bool goes = any_step<RemoveNeighbour>(
-            plan_.steps, [&](const RemoveNeighbour& s, Phase) { return s.neighbour == each; });
-        if (goes || !survives(each.link) || !loses_neighbours(each.link, each.address.family())) continue;
-        take_first(RemoveNeighbour{each}, Action::Change, {});
-        add(Phase::RestoreAcceptRa, AddNeighbour{each}, Action::Change, Impact::Flap, "comes back");
+    std::set<IfName> touched;
+    for (const PlannedStep& planned : plan_.steps) touched.merge(links_of(planned.step));
+    Bystanders& before = plan_.bystanders_before;
+    Bystanders& after = plan_.bystanders_after;
+    for (const Neighbour& each : original_.neighbours) {
+        if (!touched.contains(each.link)) continue;
+        before.neighbours.insert(each);
+        Neighbour there = each;
+        there.link = new_name(each.link);
+        if (stays(there)) after.neighbours.insert(std::move(there));
     }
-    std::vector<Route> lost;
-    for (const Route& each : found_.routes) {
-        if (loses(each)) lost.push_back(each);
+    for (const Address& each : original_.addresses) {
+        if (!touched.contains(each.link) || is_automatic(each)) continue;
+        before.addresses.insert(each);
+        Address there = each;
+        there.link = new_name(each.link);
+        if (stays(there)) after.addresses.insert(std::move(there));
     }
-    // One with a gateway after the one by which that is reached; and so before it on the way out.
-    std::ranges::stable_partition(lost, [](const Route& route) { return !route.gateway; });
-    for (const Route& each : lost) {
-        const bool alone = stands_alone(each);
-        if (alone && !each.beyond_us.empty()) {
-            refuse(RemoveRoute{each},
-                   fmt::format("it has {}, and would be lost with the last address of {}", each.beyond_us,
-                               ways_of(each).front().device.str()),
-                   "remove the route first, and add it again afterwards");
-        }
-        if (!each.beyond_us.empty()) continue;
-        take_first(RemoveRoute{each}, alone ? Action::Change : Action::Remove, alone ? "" : "it needs our address");
-        if (alone) add(Phase::RestoreAcceptRa, AddRoute{each}, Action::Change, Impact::Flap, "comes back");
+    for (const Route& each : original_.routes) {
+        const auto ways = ways_of(each);
+        const bool is_touched =
+            std::any_of(ways.begin(), ways.end(), [&](const NextHop& way) { return touched.contains(way.device); });
+        if (!is_touched || is_automatic(each)) continue;
+        before.routes.insert(each);
+        Route there = each;
+        for (const NextHop& way : ways) there = moved(there, way.device, new_name(way.device));
+        if (stays(there)) after.routes.insert(std::move(there));
+    }
+    take_over_bystanders(after);
+}
+
+/// Of an apply that did not come to its end, or that could not put everything back.
+void Planner::take_over_bystanders(Bystanders& after) const {
+    const Bystanders& left = ledger_.bystanders;
+    for (const Neighbour& each : left.neighbours) {
+        if (survives(each.link) && !found_.neighbours.contains(each) && stays(each)) after.neighbours.insert(each);
+    }
+    for (const Address& each : left.addresses) {
+        if (survives(each.link) && !found_.addresses.contains(each) && stays(each)) after.addresses.insert(each);
+    }
+    for (const Route& each : left.routes) {
+        if (survives(each) && !found_.routes.contains(each) && stays(each)) after.routes.insert(each);
     }
 }
 
-/// When the link goes down or gets another MAC (Linux net/core/neighbour.c, neigh_ifdown and neigh_changeaddr),
-/// or loses the family: on the way there or on the way back.
-bool Planner::loses_neighbours(const IfName& link, Family family) const {
-    const bool changes = any_step<ChangeLink>(plan_.steps, [&](const ChangeLink& s, Phase) {
-        return s.to.name == link && (s.from.up != s.to.up || s.from.mac != s.to.mac);
+IfName Planner::new_name(const IfName& name) const {
+    const auto renamed = new_names_.find(name);
+    return renamed == new_names_.end() ? name : renamed->second;
+}
+
+/// The plan leaves it, and will leave it: neither ours, nor the uplink's.
+bool Planner::stays(const Neighbour& neighbour) const {
+    const auto& moved = ledger_.moved_neighbours;
+    const bool goes_back = !intent_.uplink_move && std::any_of(moved.begin(), moved.end(), [&](const Neighbour& each) {
+        return each.link != neighbour.link && is_copy(neighbour, each);
     });
-    if (changes) return true;
-    if (family == Family::Ipv4) return loses_ipv4(link) || gains_ipv4(link);
-    const std::string off = conf_sysctl(Family::Ipv6, link.str(), "disable_ipv6");
-    return any_step<SetSysctl>(plan_.steps, [&](const SetSysctl& s, Phase) { return s.key == off; });
+    return survives(neighbour.link) && !goes_back && !is_moving(neighbour.link) &&
+           !any_step<RemoveNeighbour>(plan_.steps, [&](const RemoveNeighbour& s) { return s.neighbour == neighbour; });
 }
 
-/// With its last address (Linux net/ipv4/fib_frontend.c, fib_disable_ip).
-bool Planner::loses_ipv4(const IfName& link) const {
-    std::optional<Phase> last;
-    for (const Address& address : found_.addresses) {
-        if (!is_ipv4_on(address, link)) continue;
-        const bool goes = any_step<RemoveAddress>(plan_.steps, [&](const RemoveAddress& s, Phase phase) {
-            const bool is_it = s.address == address;
-            if (is_it) last = std::max(last.value_or(phase), phase);
-            return is_it;
-        });
-        if (!goes) return false;
-    }
-    return last && !any_step<AddAddress>(plan_.steps, [&](const AddAddress& s, Phase phase) {
-        return is_ipv4_on(s.address, link) && phase <= *last;
-    });
+bool Planner::stays(const Address& address) const {
+    const bool ours = made_.addresses.contains(address) || desired_.addresses.contains(address);
+    return survives(address.link) && !ours && !is_moving(address.link) &&
+           !any_step<RemoveAddress>(plan_.steps, [&](const RemoveAddress& s) { return s.address == address; });
 }
 
-/// The way back takes its only address.
-bool Planner::gains_ipv4(const IfName& link) const {
-    return std::none_of(found_.addresses.begin(), found_.addresses.end(),
-                        [&](const Address& address) { return is_ipv4_on(address, link); }) &&
-           any_step<AddAddress>(plan_.steps, [&](const AddAddress& s, Phase) { return is_ipv4_on(s.address, link); });
-}
-
-bool Planner::loses(const Route& route) const {
-    const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
-    if (route.destination.family() != Family::Ipv4 || automatic || !survives(route)) return false;
-    if (intent_.uplink_move && uses(route, intent_.uplink_move->uplink)) return false;   // see moved_routes()
+bool Planner::stays(const Route& route) const {
     const auto ways = ways_of(route);
-    const bool lost = std::any_of(ways.begin(), ways.end(), [&](const NextHop& way) {
-        return loses_ipv4(way.device) || gains_ipv4(way.device);
-    });
-    return lost && !any_step<RemoveRoute>(plan_.steps, [&](const RemoveRoute& s, Phase) { return s.route == route; });
+    const bool moves = std::any_of(ways.begin(), ways.end(), [&](const NextHop& way) { return is_moving(way.device); });
+    const auto& all = ledger_.moved_routes;
+    const auto is_copy = [&](const Route& each) { return each != route && is_same_route(each, route); };
+    const bool goes_back = !intent_.uplink_move && std::any_of(all.begin(), all.end(), is_copy);
+    return survives(route) && route.protocol != route_protocol && !moves && !goes_back &&
+           !any_step<RemoveRoute>(plan_.steps, [&](const RemoveRoute& s) { return s.route == route; });
 }
 
-/// Without an address of ours, as it may have stood before.
-bool Planner::stands_alone(const Route& route) const {
-    const auto is_source = [&](const RemoveAddress& s, Phase) { return s.address.prefix.address() == route.source; };
-    const bool leaves_by_ours = route.source && any_step<RemoveAddress>(plan_.steps, is_source);
-    const auto ways = ways_of(route);
-    return !leaves_by_ours && std::all_of(ways.begin(), ways.end(), [&](const NextHop& way) {
-        const bool needs_none = !way.gateway || way.on_link || way.gateway->family() == Family::Ipv6;
-        if (needs_none || !loses_ipv4(way.device)) return true;
-        return std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& other) {
-            return other.device == way.device && !other.gateway && other.protocol != protocol_kernel &&
-                   other.destination.length() > 0 && other.destination.contains(*way.gateway);
-        });
-    });
-}
+bool Planner::is_moving(const IfName& link) const { return intent_.uplink_move && link == intent_.uplink_move->uplink; }
 
 }  // namespace overlay

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 namespace overlay {
 
@@ -369,14 +370,13 @@ void Planner::dismantle(const Link& link, const RemovalPhases& phases, Action ac
     if (is_early) ports_come_from_nowhere(link.name);
     const Impact impact = action == Action::Recreate ? Impact::Recreate : Impact::SessionLoss;
     const std::size_t first = plan_.steps.size();
+    std::set<Route> routes;
     for (const Route& route : found_.routes) {
         const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
-        if (!uses(route, link.name) || automatic) continue;
+        if (uses(route, link.name) && !automatic) routes.insert(route);
+    }
+    for (const Route& route : std::views::reverse(in_order_of_need(routes)))
         add(phases.routes, RemoveRoute{route}, action, impact);
-    }
-    for (const Neighbour& each : found_.neighbours) {
-        if (each.link == link.name) add(phases.routes, RemoveNeighbour{each}, action, impact);
-    }
     if (const auto device = found_.wireguard.find(link.name); device != found_.wireguard.end()) {
         for (const auto& [key, peer] : device->second.peers) {
             add(phases.peers, SetPeer{link.name, key, peer, std::nullopt}, action, impact);
@@ -467,27 +467,9 @@ void Planner::return_borrowed_links() {
         LinkDifference changed = difference(wanted, *found);
         if (changed.is_empty()) continue;
         changed.from.kind = changed.to.kind = found->kind;
-        const bool goes_down = changed.to.up && !*changed.to.up;
-        const std::set<Address> kept = goes_down ? lost_when_down(name) : std::set<Address>{};
-        for (const Address& address : kept)
-            add(Phase::RemoveLinks, RemoveAddress{address}, Action::Change, Impact::Flap);
         add(Phase::RemoveLinks, ChangeLink{changed.from, changed.to}, Action::Change, Impact::Flap,
             "former value of a borrowed interface");
-        for (const Address& address : kept)
-            add(Phase::RestoreSysctls, AddAddress{address}, Action::Change, Impact::Flap, "stays");
     }
-}
-
-/// IPv6 addresses that others put there (Linux net/ipv6/addrconf.c, addrconf_ifdown).
-std::set<Address> Planner::lost_when_down(const IfName& name) const {
-    std::set<Address> out;
-    for (const Address& address : found_.addresses) {
-        const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
-                          !address.prefix.address().is_link_local();
-        if (address.link == name && lost && !ledger_.addresses.contains(address))
-            out.insert(address);
-    }
-    return out;
 }
 
 }  // namespace overlay

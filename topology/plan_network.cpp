@@ -6,21 +6,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <ranges>
 
 namespace overlay {
 
 namespace {
-
-/// The route that keeps the hub outside the tunnel stands before those that lead everything into
-/// it, and goes after them: else the tunnel's own packets enter the tunnel for a moment, and the
-/// kernel remembers the MTU of that way for ten minutes (net.ipv4.route.mtu_expires).
-std::vector<Route> narrowest_first(const std::set<Route>& routes) {
-    std::vector<Route> out{routes.begin(), routes.end()};
-    std::stable_sort(out.begin(), out.end(), [](const Route& a, const Route& b) {
-        return a.destination.length() > b.destination.length();
-    });
-    return out;
-}
 
 /// What an address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr; net/ipv6/addrconf.c,
 /// addrconf_prefix_route).
@@ -282,7 +273,7 @@ void Planner::remove_address(Phase phase, const Address& address, const StepTrai
 
 void Planner::routes() {
     Ledger& after = plan_.ledger_after;
-    for (const Route& desired : narrowest_first(desired_.routes)) {
+    for (const Route& desired : in_order_of_need(desired_.routes)) {
         const bool stands = survives(desired) && found_.routes.contains(desired);
         if (!stands && (is_refused(desired) || !make_way(desired))) continue;
         if (!stands) add(Phase::Routes, AddRoute{desired}, Action::Add, Impact::Live);
@@ -353,10 +344,11 @@ bool Planner::is_taken_over(const Route& found) const {
 }
 
 void Planner::gone_routes() {
-    const std::vector<Route> narrow_to_wide = narrowest_first(found_.routes);
-    for (auto each = narrow_to_wide.rbegin(); each != narrow_to_wide.rend(); ++each) {
-        const Route& found = *each;
-        if (found.protocol != route_protocol || desired_.routes.contains(found)) continue;
+    std::set<Route> unwanted;
+    std::ranges::copy_if(found_.routes, std::inserter(unwanted, unwanted.end()), [&](const Route& found) {
+        return found.protocol == route_protocol && !desired_.routes.contains(found);
+    });
+    for (const Route& found : std::views::reverse(in_order_of_need(unwanted))) {
         const auto ways = ways_of(found);
         const bool ours = ledger_.routes.contains(found) ||
                           std::any_of(ways.begin(), ways.end(), [&](const NextHop& way) {
@@ -379,24 +371,28 @@ void Planner::gone_routes() {
 /// The uplink's routes lead through the bridge now, or come back from it. A bridge that stays gives
 /// its copies back; one that goes takes them along.
 void Planner::moved_routes() {
-    for (const Route& moved : plan_.ledger_after.moved_routes) {
-        const bool here = found_.routes.contains(moved);
-        if (intent_.uplink_move && here) {
-            add(Phase::FreeNames, RemoveRoute{moved}, Action::Remove, Impact::Flap,
-                "moves to the bridge");
-        } else if (!intent_.uplink_move && !here && survives(moved)) {
-            for (const Route& copy : found_.routes) {
-                const Link* bridge = found_link(ways_of(copy).front().device);
-                const bool ours = bridge != nullptr && is_ours(*bridge) && !is_lost(copy);
-                if (!is_same_route(copy, moved) || !ours || desired_.routes.contains(copy)) continue;
-                add(Phase::RemoveRoutes, RemoveRoute{copy}, Action::Remove, Impact::Flap,
-                    "goes back to the uplink");
-            }
-            add(Phase::RestoreAcceptRa, AddRoute{moved}, Action::Add, Impact::Flap,
-                "back from the bridge");
+    const std::vector<Route> all = in_order_of_need(plan_.ledger_after.moved_routes);
+    if (intent_.uplink_move) {
+        for (const Route& moved : std::views::reverse(all)) {
+            if (found_.routes.contains(moved))
+                add(Phase::FreeNames, RemoveRoute{moved}, Action::Remove, Impact::Flap, "moves to the bridge");
+        }
+        return;
+    }
+    for (const Route& moved : std::views::reverse(all)) {
+        for (const Route& copy : found_.routes) {
+            const Link* bridge = found_link(ways_of(copy).front().device);
+            const bool ours = bridge != nullptr && is_ours(*bridge) && !is_lost(copy);
+            if (!is_same_route(copy, moved) || !ours || desired_.routes.contains(copy)) continue;
+            if (found_.routes.contains(moved) || !survives(moved)) continue;
+            add(Phase::RemoveRoutes, RemoveRoute{copy}, Action::Remove, Impact::Flap, "goes back to the uplink");
         }
     }
-    if (!intent_.uplink_move) plan_.ledger_after.moved_routes.clear();
+    for (const Route& moved : all) {
+        if (found_.routes.contains(moved) || !survives(moved)) continue;
+        add(Phase::RestoreAcceptRa, AddRoute{moved}, Action::Add, Impact::Flap, "back from the bridge");
+    }
+    plan_.ledger_after.moved_routes.clear();
 }
 
 void Planner::wireguard() {

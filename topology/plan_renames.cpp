@@ -157,7 +157,8 @@ void Planner::renames() {
     rename_in_ledger(renamed);
     const KernelState before = found_;
     for (const Rename& each : wanted) {
-        before_rename(before.links.at(each.from), each.to);
+        goes_down(before.links.at(each.from), each.to);
+        new_names_.emplace(each.from, each.to);
         take_down(found_, each.from);
     }
     for (const auto& [from, to, finally] : in_order(wanted, free_name(found_, desired_))) {
@@ -165,7 +166,6 @@ void Planner::renames() {
         plan_.steps.back().object = object_of(RenameLink{from, finally});
         rename(found_, from, to);
     }
-    for (const Rename& each : wanted) after_rename(before, each.from, each.to);
 }
 
 /// Else what the old file asked for would stay for ever on a link that gets another name in the new one.
@@ -212,82 +212,31 @@ void Planner::leave_strange_masters() {
         if (!found->master || found->master->empty() || found->master == desired.master) continue;
         const Link* master = found_link(*found->master);
         if (master == nullptr || master->kind == LinkKind::Bridge) continue;
-        const KernelState before = found_;
-        before_rename(*found, name);
+        goes_down(*found, name);
         Link from{.name = name, .kind = found->kind}, to = from;
         from.master = found->master;
         to.master = IfName{};
         add(Phase::FreeNames, ChangeLink{from, to}, Action::Change, Impact::Flap);
         take_down(found_, name);
         found_.links.at(name).master = IfName{};
-        after_rename(before, name, name);
     }
 }
 
-/// Down first, and piece by piece, though the kernel would take everything along: so that each piece has
-/// its inverse.
-void Planner::before_rename(const Link& link, const IfName& wanted) {
-    const std::size_t first = plan_.steps.size();
-    if (link.up.value_or(false)) {
-        for (const Route& route : found_.routes) {
-            const bool automatic =
-                route.protocol == protocol_kernel || route.protocol == protocol_ra;
-            if (!uses(route, link.name) || automatic) continue;
-            if (!route.beyond_us.empty()) {
-                refuse(RemoveRoute{route},
-                       fmt::format("it has {}, and would be lost when {} gets its name",
-                                   route.beyond_us, link.name.str()),
-                       "remove the route, or rename the interface by hand");
-            }
-            add(Phase::FreeNames, RemoveRoute{route}, Action::Change, Impact::Flap);
-        }
-        for (const Address& address : found_.addresses) {
-            const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
-                              !address.prefix.address().is_link_local();
-            if (address.link == link.name && lost)
-                add(Phase::FreeNames, RemoveAddress{address}, Action::Change, Impact::Flap);
-        }
-        for (const Neighbour& each : found_.neighbours) {
-            if (each.link == link.name)
-                add(Phase::FreeNames, RemoveNeighbour{each}, Action::Change, Impact::Flap);
-        }
-        Link from{.name = link.name, .kind = link.kind}, to = from;
-        from.up = true;
-        to.up = false;
-        add(Phase::FreeNames, ChangeLink{from, to}, Action::Change, Impact::Flap);
+/// Down first. What hangs on it and is somebody else's comes back by itself (plan_bystanders.cpp), what is ours is
+/// planned anyway.
+void Planner::goes_down(const Link& link, const IfName& wanted) {
+    if (!link.up.value_or(false)) return;
+    for (const Route& route : found_.routes) {
+        if (!uses(route, link.name) || route.beyond_us.empty() || route.protocol == protocol_ra) continue;
+        refuse(RemoveRoute{route},
+               fmt::format("it has {}, and would be lost when {} gets its name", route.beyond_us, link.name.str()),
+               "remove the route, or rename the interface by hand");
     }
-    for (std::size_t i = first; i < plan_.steps.size(); ++i) {  // one object to the reader
-        plan_.steps[i].object = object_of(RenameLink{link.name, wanted});
-    }
-}
-
-/// What somebody else has put on the link comes back; what is ours is planned anyway.
-void Planner::after_rename(const KernelState& before, const IfName& from, const IfName& wanted) {
-    if (!before.links.at(from).up.value_or(false)) return;
-    for (Address address : before.addresses) {
-        const bool lost = address.prefix.family() == Family::Ipv6 && address.permanent &&
-                          !address.prefix.address().is_link_local();
-        if (address.link != from || !lost || ledger_.addresses.contains(address)) continue;
-        address.link = wanted;
-        if (desired_.addresses.contains(address)) continue;
-        add(Phase::Addresses, AddAddress{address}, Action::Change, Impact::Flap, "comes back");
-    }
-    for (const Route& route : before.routes) {
-        const bool ours = route.protocol == route_protocol;
-        const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
-        const bool uplinks = std::any_of(ledger_.moved_routes.begin(), ledger_.moved_routes.end(),
-                                         [&](const Route& moved) { return is_same_route(moved, route); });
-        if (!uses(route, from) || ours || automatic || uplinks) continue;
-        add(Phase::Routes, AddRoute{moved(route, from, wanted)}, Action::Change, Impact::Flap,
-            "comes back");
-    }
-    for (Neighbour each : before.neighbours) {
-        const bool uplinks = std::any_of(ledger_.moved_neighbours.begin(), ledger_.moved_neighbours.end(),
-                                         [&](Neighbour moved) { return moved.link = each.link, moved == each; });
-        if (each.link != from || uplinks) continue;
-        each.link = wanted;
-        add(Phase::RestoreAcceptRa, AddNeighbour{each}, Action::Change, Impact::Flap, "comes back");
-    }
+    Link from{.name = link.name, .kind = link.kind}, to = from;
+    from.up = true;
+    to.up = false;
+    add(Phase::FreeNames, ChangeLink{from, to}, Action::Change, Impact::Flap);
+    plan_.steps.back().object = object_of(RenameLink{link.name, wanted});   // one object to the reader
 }
 
 }  // namespace overlay

@@ -21,8 +21,7 @@ class Planner {
     void renames();
     void rename_in_ledger(const std::map<IfName, IfName>& renamed);
     void leave_strange_masters();
-    void before_rename(const Link& link, const IfName& wanted);
-    void after_rename(const KernelState& before, const IfName& from, const IfName& wanted);
+    void goes_down(const Link& link, const IfName& wanted);
 
     // plan_links.cpp
     void links();
@@ -44,7 +43,6 @@ class Planner {
     [[nodiscard]] bool goes_elsewhere(const IfName& port, const IfName& bridge) const;
     void ports_come_from_nowhere(const IfName& bridge);
     void return_borrowed_links();
-    [[nodiscard]] std::set<Address> lost_when_down(const IfName& name) const;
     [[nodiscard]] const Link* holder_of_tunnel(const Link& desired) const;
     [[nodiscard]] std::optional<Mtu> mtu_given_back(const Link& found, Former<Link>& former) const;
     void share_borrowed(const Link& desired, const Link& found, Former<Link>& former);
@@ -82,13 +80,14 @@ class Planner {
     // plan_bystanders.cpp
     void adopt_neighbours(const UplinkMove& move);
     void moved_neighbours();
+    [[nodiscard]] static bool is_copy(const Neighbour& copy, Neighbour moved);
     void bystanders();
-    [[nodiscard]] bool loses_neighbours(const IfName& link, Family family) const;
-    [[nodiscard]] bool loses_ipv4(const IfName& link) const;
-    [[nodiscard]] bool gains_ipv4(const IfName& link) const;
-    [[nodiscard]] bool loses(const Route& route) const;
-    [[nodiscard]] bool stands_alone(const Route& route) const;
-    void take_first(Step step, Action action, std::string why);
+    void take_over_bystanders(Bystanders& after) const;
+    [[nodiscard]] IfName new_name(const IfName& name) const;
+    [[nodiscard]] bool stays(const Neighbour& neighbour) const;
+    [[nodiscard]] bool stays(const Address& address) const;
+    [[nodiscard]] bool stays(const Route& route) const;
+    [[nodiscard]] bool is_moving(const IfName& link) const;
 
     // plan_system.cpp: modules, firewall, sysctls, FOU ports
     void modules();
@@ -142,11 +141,13 @@ class Planner {
     [[nodiscard]] bool is_lost(const Route& route) const;    ///< with one of its devices
 
     const NodeIntent& intent_;
+    const KernelState& original_;
     KernelState found_;   ///< with the names that links will have after renames()
     const Ledger& ledger_;
     const std::vector<Ledger>& neighbours_;
     KernelState desired_;       ///< the intent's, with what depends on the found state filled in
     Ledger made_;               ///< the ledger; its addresses, offloads and sysctls with the names that links will have
+    std::map<IfName, IfName> new_names_;   ///< of links that this plan renames
     std::set<IfName> created_;  ///< links that this plan makes (anew)
     std::set<IfName> deleted_;  ///< links that this plan removes or makes anew
     std::set<IfName> promoting_;   ///< links that keep their other addresses when the first one goes

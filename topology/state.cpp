@@ -60,6 +60,40 @@ Route moved(Route route, const IfName& from, const IfName& to) {
     return route;
 }
 
+std::vector<Route> in_order_of_need(const std::set<Route>& routes) {
+    std::vector<Route> narrow_to_wide{routes.begin(), routes.end()}, links, out;
+    std::ranges::stable_sort(narrow_to_wide, std::ranges::greater{},
+                             [](const Route& route) { return route.destination.length(); });
+    std::ranges::copy_if(narrow_to_wide, std::back_inserter(links), [](const Route& r) {
+        return r.type == RouteType::Unicast && r.hops.empty() && !r.gateway;
+    });
+    const auto last_needed = [&](const Route& route) {   // none: -1
+        std::ptrdiff_t last = -1;
+        for (const NextHop& way : ways_of(route)) {
+            if (!way.gateway || way.on_link) continue;
+            const auto reaches = [&](const Route& link) {
+                return link.device == way.device && link.destination.family() == way.gateway->family() &&
+                       link.destination.contains(*way.gateway);
+            };
+            const auto found = std::ranges::find_if(links, reaches);
+            if (found != links.end()) last = std::max(last, found - links.begin());
+        }
+        return last;
+    };
+    std::map<std::ptrdiff_t, std::vector<Route>> waiting;
+    std::ptrdiff_t done = 0;   // of `links`, which come in this order
+    for (const Route& route : narrow_to_wide) {
+        if (const std::ptrdiff_t needed = last_needed(route); needed >= done) {
+            waiting[needed].push_back(route);
+            continue;
+        }
+        out.push_back(route);
+        if (done == std::ssize(links) || route != links[static_cast<std::size_t>(done)]) continue;
+        std::ranges::move(waiting[done++], std::back_inserter(out));
+    }
+    return out;
+}
+
 std::string conf_sysctl(Family family, std::string_view interface, std::string_view name) {
     std::string spelled{interface};
     std::replace(spelled.begin(), spelled.end(), '.', '/');

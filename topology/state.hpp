@@ -233,6 +233,12 @@ struct Neighbour {
     return a.link == b.link && a.address == b.address && a.is_proxy == b.is_proxy;
 }
 
+/// In the order in which the kernel takes them: one with a gateway after the one by which that is reached, and else a
+/// narrow one before a wide one. The route that keeps the hub outside the tunnel stands before those that lead
+/// everything into it, or the tunnel's own packets enter the tunnel for a moment, and the kernel remembers the MTU of
+/// that way for ten minutes (net.ipv4.route.mtu_expires). They go in the reverse order.
+[[nodiscard]] std::vector<Route> in_order_of_need(const std::set<Route>& routes);
+
 // ---- UDP encapsulation ports --------------------------------------------------------------------
 
 /// Who receives on a UDP port and carries what comes in.

@@ -101,6 +101,36 @@ bool is_undone(const Step& step, const KernelState& found) {
         step);
 }
 
+Missing missing_of(const Bystanders& wanted, const KernelState& found) {
+    Missing out;
+    const auto has_ipv6 = [&](const IfName& link) {
+        const std::string* off = find(found.sysctls, conf_sysctl(Family::Ipv6, link.str(), "disable_ipv6"));
+        return off != nullptr && *off == "0";
+    };
+    const auto want = [&](const IfName& link, Family family, Step step) {
+        if (family == Family::Ipv4 || has_ipv6(link)) out.steps.push_back(std::move(step));
+        else add_lost(step, out.lost);
+    };
+    for (const Address& each : wanted.addresses) {
+        if (!found.addresses.contains(each)) want(each.link, each.prefix.family(), AddAddress{each});
+    }
+    for (const Route& each : in_order_of_need(wanted.routes)) {
+        if (!found.routes.contains(each)) want(ways_of(each).front().device, each.destination.family(), AddRoute{each});
+    }
+    for (const Neighbour& each : wanted.neighbours) {
+        const bool stands = std::any_of(found.neighbours.begin(), found.neighbours.end(),
+                                        [&](const Neighbour& other) { return is_same_neighbour(other, each); });
+        if (!stands) want(each.link, each.address.family(), AddNeighbour{each});
+    }
+    return out;
+}
+
+void add_lost(const Step& step, Bystanders& lost) {
+    if (const auto* address = std::get_if<AddAddress>(&step)) lost.addresses.insert(address->address);
+    if (const auto* route = std::get_if<AddRoute>(&step)) lost.routes.insert(route->route);
+    if (const auto* neighbour = std::get_if<AddNeighbour>(&step)) lost.neighbours.insert(neighbour->neighbour);
+}
+
 KernelState with_roamed_endpoints(KernelState desired, const KernelState& found) {
     for (auto& [name, device] : desired.wireguard) {
         const WireguardDevice* now = find(found.wireguard, name);

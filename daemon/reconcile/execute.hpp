@@ -18,10 +18,22 @@ struct Report {
     std::optional<Error> failure;         ///< of the step that failed, with the object's name
     Origin failure_origin;
     std::vector<Error> undo_failures;     ///< what could not be undone
+    Bystanders lost;                      ///< what could not be put back, and …
+    std::vector<Error> lost_because;      ///< … what the kernel said of it
 };
 
 /// True when `found` already shows the world as it was before the step.
 [[nodiscard]] bool is_undone(const Step& step, const KernelState& found);
+
+/// What is missing as steps that put it back, each after what it needs. `lost`: what cannot be had now, such as an
+/// IPv6 address on a link whose MTU is too small for it.
+struct Missing {
+    std::vector<Step> steps;
+    Bystanders lost;
+};
+[[nodiscard]] Missing missing_of(const Bystanders& wanted, const KernelState& found);
+/// Into the set that it belongs to.
+void add_lost(const Step& step, Bystanders& lost);
 
 /// As desired, but for peers that have meanwhile called from elsewhere: WireGuard moves an endpoint to where
 /// the peer's last packet came from, right after we have set it, too.
@@ -52,11 +64,33 @@ void undo_refused(const Step& step, Kernel& kernel, Report& report) {
     run_inverse(step, kernel, report);
 }
 
+/// Somebody else's, which the kernel has thrown away.
+template <class Kernel>
+void put_back(const Bystanders& wanted, Kernel& kernel, Report& report) {
+    if (wanted.is_empty()) return;
+    const Result<KernelState> found = kernel.snapshot();
+    if (!found) return report.lost_because.push_back(found.error());
+    Missing missing = missing_of(wanted, *found);
+    report.lost = std::move(missing.lost);
+    for (const Step& step : missing.steps) {
+        const Result<void> done = kernel.execute(step);
+        if (done) continue;
+        add_lost(step, report.lost);
+        report.lost_because.push_back(done.error());
+    }
+}
+
+template <class Kernel>
+void undo_all(const Plan& plan, std::size_t count, Kernel& kernel, Report& report) {
+    undo(plan, count, kernel, report);
+    put_back(plan.bystanders_before, kernel, report);
+}
+
 struct NeverStopped {
     std::optional<Error> operator()() const { return std::nullopt; }
 };
 
-/// Runs every step; at the first failure undoes it and all before it. `Kernel` has
+/// Runs every step, then puts back what it has cost others; at the first failure undoes it and all before. `Kernel` has
 /// execute(const Step&) → Result<void> and snapshot() → Result<KernelState>; the real one is LiveKernel
 /// (live_kernel.hpp), tests have a fake that rejects what the kernel rejects. `stop` is asked before each step
 /// and may say why there shall be none: then those before it are undone.
@@ -66,7 +100,7 @@ Report execute(const Plan& plan, Kernel& kernel, Stop stop = {}) {
     for (const PlannedStep& planned : plan.steps) {
         report.failure = stop();
         if (report.failure) {
-            undo(plan, report.done, kernel, report);
+            undo_all(plan, report.done, kernel, report);
             return report;
         }
         const Result<void> result = kernel.execute(planned.step);
@@ -77,9 +111,12 @@ Report execute(const Plan& plan, Kernel& kernel, Stop stop = {}) {
         }
         ++report.done;
     }
-    if (!report.failure) return report;
+    if (!report.failure) {
+        put_back(plan.bystanders_after, kernel, report);
+        return report;
+    }
     undo_refused(plan.steps[report.done].step, kernel, report);
-    undo(plan, report.done, kernel, report);
+    undo_all(plan, report.done, kernel, report);
     return report;
 }
 

@@ -85,6 +85,11 @@ Result<Ledger> assemble(const Json& json) {
     out.moved_addresses = moved->addresses;
     out.moved_routes = moved->routes;
     out.moved_neighbours = moved->neighbours;
+    if (json.contains("bystanders")) {
+        const auto bystanders = part(json, "bystanders");
+        if (!bystanders) return pass_on(bystanders);
+        out.bystanders = {bystanders->neighbours, bystanders->addresses, bystanders->routes};
+    }
     return out;
 }
 
@@ -98,7 +103,7 @@ Result<std::string> boot_id() {
 }  // namespace
 
 std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
-    KernelState owned, before, ours, moved;
+    KernelState owned, before, ours, moved, bystanders;
     owned.links = ledger.links;
     for (const auto& [name, key] : ledger.wireguard_keys) owned.wireguard[name].public_key = key;
     owned.fou_ports = ledger.fou_ports;
@@ -121,10 +126,14 @@ std::string ledger_to_json(const Ledger& ledger, const std::string& boot_id) {
     moved.addresses = ledger.moved_addresses;
     moved.routes = ledger.moved_routes;
     moved.neighbours = ledger.moved_neighbours;
-    const Json json{
+    bystanders.neighbours = ledger.bystanders.neighbours;
+    bystanders.addresses = ledger.bystanders.addresses;
+    bystanders.routes = ledger.bystanders.routes;
+    Json json{
         {"version", ledger_version}, {"network", ledger.network}, {"node", ledger.node},
         {"boot_id", boot_id},        {"owned", as_json(owned)},   {"before", as_json(before)},
         {"ours", as_json(ours)},     {"causes", causes(ledger)},  {"moved", as_json(moved)}};
+    if (!ledger.bystanders.is_empty()) json["bystanders"] = as_json(bystanders);
     return json.dump(2) + "\n";
 }
 

@@ -77,6 +77,7 @@ Outcome rolled_back(Prepared& prepared, Report report, const LedgerStore& store)
     out.left_over =
         now ? differences(prepared, *now)
             : std::vector<std::string>{"the kernel's state cannot be read: " + text(now.error())};
+    for (const Error& error : report.lost_because) out.left_over.push_back(text(error));
     out.verdict =
         out.left_over.empty() ? Outcome::Verdict::RolledBack : Outcome::Verdict::RolledBackInPart;
     if (out.left_over.empty()) {
@@ -88,6 +89,13 @@ Outcome rolled_back(Prepared& prepared, Report report, const LedgerStore& store)
     out.writes = writes_of(prepared);
     out.plan = std::move(prepared.plan);
     return out;
+}
+
+/// What could not be put back now may come back later, as long as there is something of ours here.
+void remember_lost(Prepared& prepared, Report& report) {
+    for (const Error& error : report.lost_because)
+        prepared.plan.notes.push_back("somebody else's, and lost with something of ours: " + text(error));
+    if (!prepared.intent.desired.links.empty()) prepared.plan.ledger_after.bystanders = std::move(report.lost);
 }
 
 /// The kernel said yes to every step; does the world agree?
@@ -218,9 +226,10 @@ Outcome apply(NodeIntent intent, Secrets secrets, const ApplyOptions& options) {
     LiveKernel kernel{prepared->kernel, prepared->overlayd, prepared->secrets};
     Report report = execute(prepared->plan, kernel, [&] { return asked_to_end(signals); });
     if (report.failure) return rolled_back(*prepared, std::move(report), store);
+    remember_lost(*prepared, report);
     if (!prepared->plan.is_empty()) report = verify(*prepared);
     if (report.failure) {
-        undo(prepared->plan, prepared->plan.steps.size(), kernel, report);
+        undo_all(prepared->plan, prepared->plan.steps.size(), kernel, report);
         return rolled_back(*prepared, std::move(report), store);
     }
     if (prepared->plan.ledger_after != prepared->plan.ledger_during) {

@@ -251,9 +251,18 @@ def _(s):
             "ip neigh add 10.30.0.9 lladdr 02:00:00:00:0a:09 dev br-lan nud permanent\n"
             "ip neigh add proxy 10.30.0.10 dev br-lan")
     before = everything(site)
-    site.ctl("apply")
+    calls = calls_of_apply(site)
     site.ctl("down")
-    s.equal(everything(site), before, "everything, after down,")
+    s.equal(everything(site), before, "everything, after apply and down,")
+    for call, number in spread(calls, 3)[1:]:
+        traced(site, code=137, inject=f"{call}:signal=KILL:when={number}")
+        site.ctl("apply")
+        site.ctl("diff", code=0)
+        s.equal([each for each in before["routes"] if each not in everything(site)["routes"]], [],
+                f"what is lost by an apply that is killed at {call} number {number}")
+        traced(site, code=137, verb="down", inject=f"{call}:signal=KILL:when={number}")
+        site.ctl("down")
+        s.equal(everything(site), before, f"everything, after down that is killed at {call} number {number},")
 
 
 @story("an address that somebody adds beside ours outlives it")
@@ -291,6 +300,8 @@ def _(s):
     site.place_keys(root / "tests/support/keys/vultr")
     site.sh("ip addr add 203.0.113.21/24 dev enp1s0\n"
             "ip route add 10.40.0.0/16 via 203.0.113.99 metric 5\n"
+            "ip route append 10.40.0.0/16 via 203.0.113.98 metric 5\n"
+            "ip route add 172.31.0.0/16 dev enp1s0; ip route add 10.41.1.0/24 via 172.31.1.1\n"
             "ip neigh add 203.0.113.9 lladdr 02:00:00:00:0f:09 dev enp1s0 nud permanent\n"
             "ip neigh add fe80::f9 lladdr 02:00:00:00:0f:09 dev enp1s0 nud permanent router\n"
             "ip neigh add proxy 203.0.113.70 dev enp1s0; ip neigh add proxy 2001:db8:7::70 dev enp1s0")
@@ -305,7 +316,7 @@ def _(s):
     s.equal(moved, ["203.0.113.20", "203.0.113.21"], "addresses on the bridge")
     s.equal(sorted(each["dst"] for each in up["routes"] if each.get("dev") == "br-uplink"
                    and "gateway" in each and "." in each["gateway"]),
-            ["10.40.0.0/16", "default"], "routes by the bridge")
+            ["10.40.0.0/16", "10.40.0.0/16", "10.41.1.0/24", "default"], "routes by the bridge")
     s.equal(up["neighbours"], [{**each, "dev": "br-uplink"} for each in before["neighbours"]],
             "what is written about neighbours, by the bridge")
     site.ctl("diff", code=0)

@@ -264,12 +264,23 @@ Result<void> FakeKernel::create_link(const CreateLink& s) {
     return {};
 }
 
+/// By a route without a gateway (Linux net/ipv4/fib_semantics.c, fib_check_nh_v4_gw; of IPv6 an address on the link may
+/// be a link-local one).
+bool FakeKernel::reaches(const NextHop& way) const {
+    if (!way.gateway || way.on_link || way.gateway->is_link_local()) return true;
+    return std::any_of(state.routes.begin(), state.routes.end(), [&](const Route& route) {
+        return route.device == way.device && !route.gateway && route.hops.empty() && route.table == 254 &&
+               route.destination.family() == way.gateway->family() && route.destination.contains(*way.gateway);
+    });
+}
+
 Result<void> FakeKernel::add_route(const AddRoute& s) {
     for (const NextHop& way : ways_of(s.route)) {
         if (s.route.type != RouteType::Unicast) break;
         const auto device = state.links.find(way.device);
         if (device == state.links.end()) return refuse(s, ENODEV);
         if (!device->second.up.value_or(false)) return refuse(s, ENETDOWN);
+        if (!reaches(way)) return refuse(s, ENETUNREACH);
     }
     for (const Route& r : state.routes) {
         if (is_same_route(r, s.route)) return refuse(s, EEXIST);

@@ -34,6 +34,7 @@ class FakeKernel {
     Result<void> remove_address(const RemoveAddress& step);
     Result<void> add_route(const AddRoute& step);
     Result<void> add_neighbour(const AddNeighbour& step);
+    [[nodiscard]] bool reaches(const NextHop& way) const;
     [[nodiscard]] bool port_in_use(std::uint16_t port, const IfName& except) const;
     void mark_secondaries();
     void connect(const IfName& link);

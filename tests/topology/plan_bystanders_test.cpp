@@ -1,12 +1,16 @@
 // What somebody else has written on links that we change is there afterwards, or where the uplink's is.
 
+#include "daemon/reconcile/execute.hpp"
 #include "tests/support/plan_story.hpp"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 using namespace overlay;
 using test::add_link;
 using test::example;
+using test::FakeKernel;
 using test::Story;
 
 namespace {
@@ -119,41 +123,129 @@ TEST_SUITE("plan: bystanders") {
         }
     }
 
+    TEST_CASE("routes of the uplink move and come back each after the one by which its gateway is reached") {
+        Vultr story;
+        KernelState& state = story.kernel.state;
+        const auto route = [&](const char* to, const char* via) {
+            Route out{.destination = *IpPrefix::parse(to), .device = named("enp1s0"), .metric = 100, .protocol = 3};
+            if (*via != 0) out.gateway = IpAddress::parse(via);
+            REQUIRE(story.kernel.execute(AddRoute{out}));
+        };
+        route("172.31.1.1/32", "");   // as hosters do whose gateway is in no network of ours
+        route("0.0.0.0/0", "172.31.1.1");
+        route("198.51.0.0/16", "");
+        route("10.1.1.0/24", "198.51.0.9");
+        const KernelState before = state;
+        test::check_every_failure(story.plan_now(), story.kernel);
+        story.apply();
+        CHECK(story.plan_now().is_empty());
+        const NodeIntent nothing{.network = story.intent.network};
+        story.intent = nothing;
+        test::check_every_failure(story.plan_now(), story.kernel);
+        story.down();
+        CHECK(state.routes == before.routes);
+    }
+
     TEST_CASE("a borrowed bridge that had no IPv4 address keeps what it had when ours goes") {
         Story story{example("home.json"), "home"};
         KernelState& state = story.kernel.state;
-        const Neighbour host = neighbour("br-lan", "192.168.88.9", "02:00:00:00:0a:09");
-        const Neighbour host6 = neighbour("br-lan", "fd00::9", "02:00:00:00:0a:09");
-        const Route there{.destination = *IpPrefix::parse("10.30.0.0/16"), .device = named("br-lan"), .protocol = 3};
+        state.neighbours = {neighbour("br-lan", "192.168.88.9", "02:00:00:00:0a:09"),
+                            neighbour("br-lan", "fd00::9", "02:00:00:00:0a:09")};
         Route beyond{.destination = *IpPrefix::parse("10.31.0.0/16"), .gateway = IpAddress::parse("10.30.0.9"),
                      .device = named("br-lan"), .protocol = 3};
-        state.neighbours = {host, host6};
-        state.routes.insert(there);
         state.routes.insert(beyond);
+        Route there{.destination = *IpPrefix::parse("10.30.0.0/16"), .device = named("br-lan"), .protocol = 3};
+        SUBCASE("the narrower one is needed by the wider one") {}
+        SUBCASE("all is needed by all") {
+            there.destination = *IpPrefix::parse("0.0.0.0/0");
+            there.metric = 500;
+        }
+        state.routes.insert(there);
         const KernelState before = state;
 
+        test::check_every_failure(story.plan_now(), story.kernel);
         story.apply();
-        Route by_ours{.destination = *IpPrefix::parse("10.32.0.0/16"), .gateway = IpAddress::parse("192.168.88.3"),
-                      .device = named("br-lan"), .protocol = 3};
+        CHECK(story.ledger.bystanders.is_empty());
+        const NodeIntent nothing{.network = story.intent.network};
+        story.intent = nothing;
+        test::check_every_failure(story.plan_now(), story.kernel);
+        story.down();
+        CHECK(state.neighbours == before.neighbours);
+        CHECK(state.routes == before.routes);
+        CHECK(story.ledger.is_empty());
+    }
+
+    TEST_CASE("a route that needs our address goes with it, and a failed down keeps it") {
+        Story story{example("home.json"), "home"};
+        KernelState& state = story.kernel.state;
+        const KernelState before = state;
+        story.apply();
+        const Route by_ours{.destination = *IpPrefix::parse("10.32.0.0/16"),
+                            .gateway = IpAddress::parse("192.168.88.3"),
+                            .device = named("br-lan"),
+                            .protocol = 3};
         state.routes.insert(by_ours);
         const NodeIntent nothing{.network = story.intent.network};
         story.intent = nothing;
-        SUBCASE("down") {
-            test::check_every_failure(story.plan_now(), story.kernel);
-            story.down();
-            CHECK(state.neighbours == before.neighbours);
-            CHECK(state.routes == before.routes);
+        test::check_every_failure(story.plan_now(), story.kernel);
+
+        const Report report = execute(story.plan_now(), story.kernel);
+
+        CHECK_FALSE(report.failure);
+        CHECK(report.lost.routes == std::set<Route>{by_ours});
+        REQUIRE(report.lost_because.size() == 1);
+        CHECK(report.lost_because[0].doing == "add route 10.32.0.0/16 dev br-lan");
+        CHECK(state.routes == before.routes);
+    }
+
+    TEST_CASE("killed in the middle: the next apply, and the next down, put back what was lost") {
+        Story story{example("home.json"), "home"};
+        KernelState& state = story.kernel.state;
+        state.neighbours = {neighbour("br-lan", "192.168.88.9", "02:00:00:00:0a:09"), proxy("br-lan", "fd00::9")};
+        const IpPrefix behind = *IpPrefix::parse("10.30.0.0/16");
+        state.routes.insert({.destination = behind, .device = named("br-lan"), .protocol = 3});
+        const KernelState before = state;
+        const NodeIntent wanted = story.intent, nothing{.network = story.intent.network};
+        story.apply();
+        story.intent = nothing;
+        const Plan down = story.plan_now();
+        const FakeKernel up = story.kernel;
+        for (std::size_t killed_at = 0; killed_at <= down.steps.size(); ++killed_at) {
+            CAPTURE(killed_at);
+            for (const NodeIntent& next : {nothing, wanted}) {
+                story.kernel = up;
+                for (std::size_t n = 0; n < killed_at; ++n) REQUIRE(story.kernel.execute(down.steps[n].step));
+                story.ledger = down.ledger_during;
+                story.intent = next;
+                story.apply();
+                CHECK(state.neighbours == before.neighbours);
+                CHECK(std::ranges::includes(state.routes, before.routes));
+            }
         }
-        SUBCASE("a route that we could not write again") {
-            state.routes.erase(there);
-            Route strange = there;
-            strange.beyond_us = "a tunnel encapsulation";
-            state.routes.insert(strange);
-            const Plan plan = story.plan_now();
-            REQUIRE(plan.refusals.size() == 1);
-            CHECK(plan.refusals[0].reason ==
-                  "it has a tunnel encapsulation, and would be lost with the last address of br-lan");
-        }
+    }
+
+    TEST_CASE("what cannot be had while we are here comes back afterwards") {
+        Story story{example("home.json"), "home"};
+        KernelState& state = story.kernel.state;
+        const Address his{named("br-lan"), *IpPrefix::parse("fd07::1/64"), true, false};
+        REQUIRE(story.kernel.execute(AddAddress{his}));
+        const std::string off = conf_sysctl(Family::Ipv6, "br-lan", "disable_ipv6");
+        const Plan plan = story.plan_now();
+        REQUIRE_FALSE(execute(plan, story.kernel).failure);
+        // As an MTU below 1280 does (Linux net/ipv6/addrconf.c, addrconf_notify).
+        state.addresses.erase(his);
+        state.sysctls.erase(off);
+        story.ledger = plan.ledger_during;
+        Report report;
+        put_back(plan.bystanders_after, story.kernel, report);
+        CHECK(report.lost.addresses == std::set<Address>{his});
+        CHECK(report.lost_because.empty());
+        story.ledger = plan.ledger_after;
+        story.ledger.bystanders = report.lost;
+
+        state.sysctls[off] = "0";
+        story.down();
+        CHECK(state.addresses.contains(his));
     }
 
     TEST_CASE("a bridge of ours that gets another MAC or name keeps what somebody wrote there") {

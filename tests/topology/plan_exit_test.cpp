@@ -51,6 +51,7 @@ TEST_SUITE("plan: the way out beside an exit") {
         laptop.apply();
         CHECK(laptop.pin().gateway == IpAddress::parse("1.2.3.1"));
 
+        REQUIRE(laptop.kernel.execute(AddAddress{{uplink, *IpPrefix::parse("10.0.0.7/24"), true, false}}));
         laptop.default_route(IpAddress::parse("10.0.0.1"));
 
         CHECK_FALSE(laptop.plan_now().is_empty());
@@ -88,6 +89,8 @@ TEST_SUITE("plan: the way out beside an exit") {
         add_link(state, "wan", LinkKind::Other);
         add_link(state, "br-lan", LinkKind::Bridge);
         state.links.at(lan).up = true;
+        const IpPrefix behind_nat = *IpPrefix::parse("10.20.30.2/24");
+        REQUIRE(site.kernel.execute(AddAddress{{IfName::from_kernel("wan"), behind_nat, true, false}}));
         const KernelState before = state;
         site.apply();
         REQUIRE(std::ranges::any_of(state.routes, [&](const Route& r) { return r.device == lan && r.gateway; }));
