@@ -30,6 +30,7 @@ IpAddress unspecified(Family family) {
 std::optional<RouteType> type_of(std::uint8_t number) {
     switch (number) {
         case RTN_UNICAST: return RouteType::Unicast;
+        case RTN_MULTICAST: return RouteType::Multicast;
         case RTN_BLACKHOLE: return RouteType::Blackhole;
         case RTN_UNREACHABLE: return RouteType::Unreachable;
         case RTN_PROHIBIT: return RouteType::Prohibit;
@@ -41,6 +42,7 @@ std::optional<RouteType> type_of(std::uint8_t number) {
 std::uint8_t number_of(RouteType type) {
     switch (type) {
         case RouteType::Unicast: return RTN_UNICAST;
+        case RouteType::Multicast: return RTN_MULTICAST;
         case RouteType::Blackhole: return RTN_BLACKHOLE;
         case RouteType::Unreachable: return RTN_UNREACHABLE;
         case RouteType::Prohibit: return RTN_PROHIBIT;
@@ -138,6 +140,14 @@ std::vector<NextHop> decode_hops(std::span<const std::uint8_t> bytes, const Link
 
 constexpr std::string_view nexthop_object = "nexthop object";
 
+bool decode_expires(const Attributes& attributes) {
+    const auto bytes = attributes.bytes(RTA_CACHEINFO);
+    rta_cacheinfo info{};
+    if (bytes.size() < sizeof info) return false;
+    std::memcpy(&info, bytes.data(), sizeof info);
+    return info.rta_expires != 0;
+}
+
 /// What a request of ours cannot say.
 std::string decode_beyond_us(const rtmsg& header, const Attributes& attributes) {
     if (const auto nexthop = attributes.u32(RTA_NH_ID))
@@ -145,15 +155,9 @@ std::string decode_beyond_us(const rtmsg& header, const Attributes& attributes) 
     if (attributes.has(RTA_ENCAP)) return "an encapsulation";
     if (attributes.has(RTA_FLOW)) return "a realm";
     if (header.rtm_src_len != 0) return "a source prefix";
+    const bool by_somebody = header.rtm_protocol != RTPROT_RA && header.rtm_protocol != RTPROT_KERNEL;
+    if (by_somebody && decode_expires(attributes)) return "an end (expires)";
     return {};
-}
-
-bool decode_expires(const Attributes& attributes) {
-    const auto bytes = attributes.bytes(RTA_CACHEINFO);
-    rta_cacheinfo info{};
-    if (bytes.size() < sizeof info) return false;
-    std::memcpy(&info, bytes.data(), sizeof info);
-    return info.rta_expires != 0;
 }
 
 std::uint8_t usual_scope(const Route& route) {

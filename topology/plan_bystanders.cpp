@@ -136,6 +136,7 @@ void Planner::bystanders() {
     for (const Route& each : original_.routes) {
         const auto ways = ways_of(each);
         const bool is_touched =
+            loses_source(each) ||
             std::any_of(ways.begin(), ways.end(), [&](const NextHop& way) { return touched.contains(way.device); });
         if (!is_touched || is_automatic(each)) continue;
         before.routes.insert(each);
@@ -144,6 +145,14 @@ void Planner::bystanders() {
         if (stays(there)) after.routes.insert(std::move(there));
     }
     take_over_bystanders(after);
+}
+
+/// A route goes with the address that its packets start from, whatever its device (Linux net/ipv4/fib_semantics.c,
+/// fib_sync_down_addr).
+bool Planner::loses_source(const Route& route) const {
+    return route.source && any_step<RemoveAddress>(plan_.steps, [&](const RemoveAddress& s) {
+        return s.address.prefix.address() == *route.source;
+    });
 }
 
 /// Of an apply that did not come to its end, or that could not put everything back.

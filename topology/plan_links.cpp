@@ -190,13 +190,21 @@ void Planner::create_link(const Link& desired, Action action, std::string why) {
     }
 }
 
-/// A bridge whose MTU nobody ever set follows its narrowest port (Linux net/bridge/br_if.c,
+/// A bridge whose MAC nobody ever set has the lowest of its ports (Linux net/bridge/br_stp_if.c,
+/// br_stp_recalculate_bridge_id), and one whose MTU nobody ever set follows its narrowest port (Linux net/bridge/br_if.c,
 /// br_mtu_auto_adjust) and recovers when the port leaves. Whether it was set cannot be read: so
 /// where the file wants an MTU that is there already, it is set once more to pin it; else the
 /// reader is told.
 void Planner::before_port_joins(const Link& port) {
     const Link* bridge = found_link(*port.master);
-    if (bridge == nullptr || !intent_.borrowed.contains(*port.master) || !bridge->mtu) return;
+    if (bridge == nullptr || !intent_.borrowed.contains(*port.master)) return;
+    if (port.mac && bridge->mac && *port.mac < *bridge->mac) {
+        plan_.notes.push_back(fmt::format(
+            "{} joins {}: unless its MAC was set by hand, the kernel gives it the lowest of its ports, {} -> {}, until "
+            "we leave",
+            port.name.str(), port.master->str(), text(*bridge->mac), text(*port.mac)));
+    }
+    if (!bridge->mtu) return;
     if (port.mtu && *port.mtu >= *bridge->mtu) return;
     const std::string lower = port.mtu ? text(*port.mtu) : "the kernel's choice";
     const std::optional<Mtu>& wanted = desired_.links[*port.master].mtu;

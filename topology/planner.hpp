@@ -83,6 +83,7 @@ class Planner {
     [[nodiscard]] static bool is_copy(const Neighbour& copy, Neighbour moved);
     void bystanders();
     void take_over_bystanders(Bystanders& after) const;
+    [[nodiscard]] bool loses_source(const Route& route) const;
     [[nodiscard]] IfName new_name(const IfName& name) const;
     [[nodiscard]] bool stays(const Neighbour& neighbour) const;
     [[nodiscard]] bool stays(const Address& address) const;

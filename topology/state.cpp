@@ -29,6 +29,7 @@ bool is_wireguard(LinkKind kind) { return kind == LinkKind::Wireguard || kind ==
 std::string_view text(RouteType type) {
     switch (type) {
         case RouteType::Unicast: return "unicast";
+        case RouteType::Multicast: return "multicast";
         case RouteType::Blackhole: return "blackhole";
         case RouteType::Unreachable: return "unreachable";
         case RouteType::Prohibit: return "prohibit";

@@ -166,7 +166,7 @@ struct Address {
                                              : a.prefix == b.prefix;
 }
 
-enum class RouteType : std::uint8_t { Unicast, Blackhole, Unreachable, Prohibit, Throw };
+enum class RouteType : std::uint8_t { Unicast, Multicast, Blackhole, Unreachable, Prohibit, Throw };
 [[nodiscard]] std::string_view text(RouteType type);   ///< `ip route`'s words
 
 /// One way of a multipath route.

@@ -162,8 +162,8 @@ inline void read(const At& at, TableFamily& out) {
 }
 inline void read(const At& at, RouteType& out) {
     Words<RouteType> words;
-    for (const RouteType type : {RouteType::Unicast, RouteType::Blackhole, RouteType::Unreachable,
-                                 RouteType::Prohibit, RouteType::Throw}) {
+    for (const RouteType type : {RouteType::Unicast, RouteType::Multicast, RouteType::Blackhole,
+                                 RouteType::Unreachable, RouteType::Prohibit, RouteType::Throw}) {
         words.emplace_back(text(type), type);
     }
     read_word(at, out, words);
