@@ -22,17 +22,6 @@ std::vector<Route> narrowest_first(const std::set<Route>& routes) {
     return out;
 }
 
-/// What an address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr; net/ipv6/addrconf.c,
-/// addrconf_prefix_route).
-Route connected(const Address& address) {
-    const bool ipv6 = address.prefix.family() == Family::Ipv6;
-    return {.destination = address.prefix.network(),
-            .gateway = {},
-            .device = address.link,
-            .metric = address.details.metric == 0 && ipv6 ? 256 : address.details.metric,
-            .protocol = protocol_kernel};
-}
-
 /// Packets leave from the address of a network that came first.
 std::vector<Address> primaries_first(const std::set<Address>& addresses) {
     std::vector<Address> out{addresses.begin(), addresses.end()};
@@ -41,6 +30,15 @@ std::vector<Address> primaries_first(const std::set<Address>& addresses) {
 }
 
 }  // namespace
+
+Route connected(const Address& address) {
+    const bool ipv6 = address.prefix.family() == Family::Ipv6;
+    return {.destination = address.prefix.network(),
+            .gateway = {},
+            .device = address.link,
+            .metric = address.details.metric == 0 && ipv6 ? 256 : address.details.metric,
+            .protocol = protocol_kernel};
+}
 
 /// A secondary address goes before the one that came first: so the way back adds them as they came.
 std::vector<Address> Planner::secondaries_first(const std::set<Address>& addresses) const {
@@ -115,8 +113,9 @@ void Planner::link_locals() {
     }
 }
 
-/// The route to an address's network comes and goes with it; somebody can remove it alone.
+/// The route to an address's network comes and goes with it, where there is one; somebody can remove it alone.
 void Planner::connect(const Address& address) {
+    if (address.no_prefix_route) return;
     Route missing = connected(address);
     const bool none = missing.destination.length() >= (address.prefix.family() == Family::Ipv4 ? 32 : 128);
     const Link* link = found_link(address.link);

@@ -14,6 +14,7 @@ using test::example;
 using test::FakeKernel;
 using test::parsed;
 using test::Story;
+using test::told;
 
 TEST_SUITE("plan of what was there") {
 
@@ -136,22 +137,74 @@ TEST_CASE("what somebody adds to the bridge later is not the uplink's") {
 }
 
 TEST_CASE("an uplink with an address of NetworkManager's is refused before it is cut off") {
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    for (const auto& [text, to] : {std::pair{"203.0.113.20/24", "203.0.113.0/24"},
+                                   std::pair{"2001:db8:ff::1/64", "2001:db8:ff::/64"}}) {
+        CAPTURE(std::string{text});
+        Story story{example("vultr.json"), "vultr"};
+        KernelState& state = story.kernel.state;
+        const IpPrefix prefix = *IpPrefix::parse(text);
+        add_link(state, uplink.c_str(), LinkKind::Other);
+        state.addresses.insert({uplink, prefix, true, true});   // noprefixroute
+        const Route own{.destination = prefix.network(), .device = uplink, .metric = 100, .protocol = 2};
+        state.routes.insert(own);
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].object == std::string{"route "} + to + " dev br-uplink");
+        state.addresses.clear();
+        state.addresses.insert({uplink, prefix, true, false});
+        CHECK(story.plan_now().refusals.empty());
+    }
+}
+
+TEST_CASE("an uplink's address without a route to its network has none on the bridge, and after down") {
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    for (const std::string text : {"203.0.113.20/24", "2001:db8:ff::1/64"}) {
+        CAPTURE(text);
+        Story story{example("vultr.json"), "vultr"};
+        KernelState& state = story.kernel.state;
+        const Address address{uplink, *IpPrefix::parse(text), true, true};   // noprefixroute
+        add_link(state, uplink.c_str(), LinkKind::Other);
+        REQUIRE(story.kernel.execute(AddAddress{address}));
+        const KernelState before = state;
+
+        story.apply();
+
+        CHECK(told(story.plan_now()).find("0 to add, 0 to change") != std::string::npos);
+        story.down();
+        CHECK(state.addresses == before.addresses);
+        CHECK(state.routes == before.routes);
+    }
+}
+
+TEST_CASE("a link-local address of NetworkManager's stays behind, and its route is in nobody's way") {
     Story story{example("vultr.json"), "vultr"};
     KernelState& state = story.kernel.state;
     const IfName uplink = IfName::from_kernel("enp1s0");
-    const IpPrefix prefix = *IpPrefix::parse("203.0.113.20/24");
     add_link(state, uplink.c_str(), LinkKind::Other);
-    state.addresses.insert({uplink, prefix, true, true});   // noprefixroute
-    const Route own{.destination = prefix.network(), .device = uplink, .metric = 100, .protocol = 2};
-    state.routes.insert(own);
+    state.addresses.insert({uplink, *IpPrefix::parse("fe80::5/64"), true, true});
+    state.routes.insert(
+        {.destination = *IpPrefix::parse("fe80::/64"), .device = uplink, .metric = 1024, .protocol = 2});
 
-    const Plan p = story.plan_now();
-
-    REQUIRE(p.refusals.size() == 1);
-    CHECK(p.refusals[0].object == "route 203.0.113.0/24 dev br-uplink");
-    state.addresses.clear();
-    state.addresses.insert({uplink, prefix, true, false});
     CHECK(story.plan_now().refusals.empty());
+}
+
+TEST_CASE("beside an address without a route, one that brings the route along makes it on the bridge, too") {
+    Story story{example("vultr.json"), "vultr"};
+    KernelState& state = story.kernel.state;
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    add_link(state, uplink.c_str(), LinkKind::Other);
+    REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse("2001:db8:ff::1/64"), true, true}}));
+    REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse("2001:db8:ff::2/64"), true, false}}));
+
+    story.apply();
+
+    CHECK(state.routes.contains({.destination = *IpPrefix::parse("2001:db8:ff::/64"),
+                                 .device = IfName::from_kernel("br-uplink"),
+                                 .metric = 256,
+                                 .protocol = 2}));
 }
 
 }
