@@ -194,6 +194,7 @@ void Planner::resolve_uplink_move() {
         const bool permanent = address.permanent || !is_for_ever(address);
         Address there{bridge, address.prefix, permanent, address.no_prefix_route, address.details};
         there.details.label.clear();   // it begins with the uplink's name
+        desired_.addresses.erase(there);   // should the file name it, too, it has no place there
         desired_.addresses.insert(std::move(there));
     }
     for (const Route& route : after.moved_routes) {

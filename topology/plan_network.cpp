@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace overlay {
 
@@ -22,10 +24,20 @@ std::vector<Route> narrowest_first(const std::set<Route>& routes) {
     return out;
 }
 
-/// Packets leave from the address of a network that came first.
+/// Of addresses that would do equally well, packets leave from the one that the kernel lists first: that is the oldest
+/// of IPv4 (Linux net/ipv4/devinet.c, __inet_insert_ifa), the youngest of IPv6 (net/ipv6/addrconf.c,
+/// ipv6_link_dev_addr). Those that were listed somewhere are to be listed so again, before what is new.
+std::pair<bool, std::int64_t> turn_of(const Address& address) {
+    constexpr std::int64_t beyond_all = std::int64_t{1} << 32;
+    const AddressDetails& details = address.details;
+    if (details.place == 0) return {details.secondary, 0};
+    const bool ipv6 = address.prefix.family() == Family::Ipv6;
+    return {details.secondary, ipv6 ? beyond_all - details.place : details.place - beyond_all};
+}
+
 std::vector<Address> primaries_first(const std::set<Address>& addresses) {
     std::vector<Address> out{addresses.begin(), addresses.end()};
-    std::ranges::stable_partition(out, [](const Address& address) { return !address.details.secondary; });
+    std::ranges::stable_sort(out, {}, turn_of);
     return out;
 }
 
@@ -40,12 +52,12 @@ Route connected(const Address& address) {
             .protocol = protocol_kernel};
 }
 
-/// A secondary address goes before the one that came first: so the way back adds them as they came.
+/// What came last goes first, a secondary address before its primary one: so the way back adds them as they came.
 std::vector<Address> Planner::secondaries_first(const std::set<Address>& addresses) const {
     std::vector<Address> out{addresses.begin(), addresses.end()};
-    std::ranges::stable_partition(out, [&](const Address& address) {
+    std::ranges::stable_sort(out, std::greater{}, [&](const Address& address) {
         const auto found = found_.addresses.find(address);
-        return found != found_.addresses.end() && found->details.secondary;
+        return found == found_.addresses.end() ? std::pair{false, std::int64_t{0}} : turn_of(*found);
     });
     return out;
 }

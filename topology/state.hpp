@@ -133,6 +133,7 @@ struct AddressDetails {
     std::uint32_t flags = 0;                ///< those of IFA_F_* that are a wish, not a state
     std::optional<std::uint32_t> valid_seconds, preferred_seconds;   ///< when not for ever
     bool secondary = false;                 ///< found, IPv4: another of its network came first
+    std::uint32_t place = 0;                ///< found: 1, 2, … as the kernel lists its link's of this family
 };
 
 struct Address {

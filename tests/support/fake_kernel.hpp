@@ -36,6 +36,7 @@ class FakeKernel {
     Result<void> add_neighbour(const AddNeighbour& step);
     [[nodiscard]] bool port_in_use(std::uint16_t port, const IfName& except) const;
     void mark_secondaries();
+    void list_addresses();
     void connect(const IfName& link);
     Result<void> rename(const RenameLink& step);
     Result<void> change(const ChangeLink& step);

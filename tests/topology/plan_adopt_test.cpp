@@ -7,6 +7,9 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+#include <vector>
+
 using namespace overlay;
 using test::add_link;
 using test::check_every_failure;
@@ -15,6 +18,30 @@ using test::FakeKernel;
 using test::parsed;
 using test::Story;
 using test::told;
+
+namespace {
+
+/// As the kernel lists them.
+std::vector<std::string> listed(const KernelState& state, const char* link, Family family) {
+    std::map<std::uint32_t, std::string> out;
+    for (const Address& each : state.addresses) {
+        if (each.link == IfName::from_kernel(link) && each.prefix.family() == family)
+            out[each.details.place] = text(each.prefix);
+    }
+    std::vector<std::string> words;
+    for (const auto& [place, prefix] : out) words.push_back(prefix);
+    return words;
+}
+
+using Words = std::vector<std::string>;
+
+/// A hub with addresses of its own on the bridge, one of them the uplink's.
+const char* const hub_with_uplink_in_bridge = R"({"version": 1, "network": "net", "hub": {"name": "hub",
+    "underlay": {"addresses": ["203.0.113.1"], "interface": "enp1s0", "in_bridge": true},
+    "bridge": {"name": "br-hub", "addresses": ["192.168.0.1/16", "10.70.0.1/24", "2001:db8:1::1/64"]}, "gue": {}},
+    "spokes": {"me": {"link": {"type": "gretap-gue", "local": "198.51.100.1"}}}})";
+
+}  // namespace
 
 TEST_SUITE("plan of what was there") {
 
@@ -72,6 +99,55 @@ TEST_CASE("of an uplink's two addresses, the first is the first on the bridge, o
     CHECK(is_first(state, bridge));
     story.down();
     CHECK(is_first(state, uplink));
+}
+
+TEST_CASE("packets leave from the uplink's addresses as before: listed in the same order, on the bridge before ours") {
+    Story story{parsed(hub_with_uplink_in_bridge), "hub"};
+    KernelState& state = story.kernel.state;
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    add_link(state, uplink.c_str(), LinkKind::Other);
+    for (const char* prefix : {"203.0.113.1/24", "198.51.100.77/32", "10.70.0.1/24", "2001:db8:ff::1/64",
+                               "2001:db8:ff::9/64", "2001:db8:ff::5/64"})
+        REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse(prefix), true, false}}));
+    Words ipv4{"203.0.113.1/24", "198.51.100.77/32", "10.70.0.1/24"};
+    const Words ipv6{"2001:db8:ff::5/64", "2001:db8:ff::9/64", "2001:db8:ff::1/64"};
+    const auto check_uplink = [&](const KernelState& now) {
+        CHECK(listed(now, "enp1s0", Family::Ipv4) == ipv4);
+        CHECK(listed(now, "enp1s0", Family::Ipv6) == ipv6);
+    };
+    const auto check_bridge = [](const KernelState& now) {
+        CHECK(listed(now, "br-hub", Family::Ipv4) ==
+              Words{"203.0.113.1/24", "198.51.100.77/32", "10.70.0.1/24", "192.168.0.1/16"});
+        CHECK(listed(now, "br-hub", Family::Ipv6) ==
+              Words{"2001:db8:ff::5/64", "2001:db8:ff::9/64", "2001:db8:ff::1/64", "2001:db8:1::1/64"});
+    };
+    const auto check_failures = [&](const auto& check) {
+        const Plan p = story.plan_now();
+        for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+            CAPTURE(fail_at);
+            FakeKernel kernel = story.kernel;
+            kernel.calls = 0;
+            kernel.fail_at = fail_at;
+            (void)execute(p, kernel);
+            check(kernel.state);
+        }
+    };
+    check_uplink(state);
+
+    check_failures(check_uplink);
+    story.apply();
+    check_bridge(state);
+    SUBCASE("down") {}
+    SUBCASE("down when the ledger was lost") {
+        story.ledger.borrowed.clear();
+        story.ledger.moved_addresses.clear();
+        ipv4.pop_back();   // the file asks for it on the bridge: nobody knows whose it was
+        story.apply();
+    }
+    story.intent = NodeIntent{.network = "net"};
+    check_failures(check_bridge);
+    story.apply();
+    check_uplink(state);
 }
 
 TEST_CASE("a borrowed bridge that the file gives no MTU any more has what the kernel would have made of it") {
