@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <utility>
 #include <sys/socket.h>
 
 namespace overlay::netlink {
@@ -91,8 +93,12 @@ Result<std::set<Address>> list_addresses(Socket& route, const LinkNames& names,
     const auto replies = route.dump(request, "list addresses");
     if (!replies) return pass_on(replies);
     std::set<Address> found;
+    std::map<std::pair<IfName, Family>, std::uint32_t> listed;
     replies->for_each([&](const nlmsghdr& message) {
-        if (const auto address = decode_address(message, names, unwanted)) found.insert(*address);
+        auto address = decode_address(message, names, unwanted);
+        if (!address) return;
+        address->details.place = ++listed[{address->link, address->prefix.family()}];
+        found.insert(std::move(*address));
     });
     return found;
 }

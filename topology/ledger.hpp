@@ -49,7 +49,7 @@ struct Ledger {
     std::set<Route> routes;                             ///< that we added
     std::map<std::string, Former<std::string>> sysctls;
     std::map<OffloadKey, Former<bool>> offloads;
-    std::map<IfName, Former<Link>> borrowed;            ///< just the attributes that we changed
+    std::map<IfName, Former<Link>> borrowed;            ///< just the attributes that we want, changed or not
     std::set<Address> moved_addresses;                  ///< of the uplink, as they were there
     std::set<Route> moved_routes;
     std::set<Neighbour> moved_neighbours;

@@ -199,6 +199,7 @@ void Planner::resolve_uplink_move() {
         const bool permanent = address.permanent || !is_for_ever(address);
         Address there{bridge, address.prefix, permanent, address.no_prefix_route, address.details};
         there.details.label.clear();   // it begins with the uplink's name
+        desired_.addresses.erase(there);   // should the file name it, too, it has no place there
         desired_.addresses.insert(std::move(there));
     }
     for (const Route& route : after.moved_routes) {
@@ -212,10 +213,13 @@ void Planner::resolve_uplink_move() {
 void Planner::refuse_route_of_no_address(const Route& route) {
     const auto& [uplink, bridge] = *intent_.uplink_move;
     if (!uses(route, uplink) || route.protocol != protocol_kernel || route.gateway) return;
-    const bool by_hand = std::any_of(found_.addresses.begin(), found_.addresses.end(), [&](const Address& address) {
-        return address.link == uplink && address.no_prefix_route && address.prefix.family() == Family::Ipv4 &&
-               address.prefix.network() == route.destination;
-    });
+    bool by_hand = false;
+    for (const Address& address : found_.addresses) {
+        const bool is_its = address.link == uplink && address.prefix.network() == route.destination;
+        if (!is_its || address.prefix.address().is_link_local()) continue;   // which stays on the uplink
+        if (!address.no_prefix_route && is_same_route(connected(address), route)) return;
+        by_hand = by_hand || address.no_prefix_route;
+    }
     if (!by_hand) return;
     refuse(AddRoute{moved(route, uplink, bridge)},
            "it was made by hand for an address with noprefixroute, as NetworkManager does, and we cannot move it",

@@ -277,13 +277,15 @@ void Planner::borrowed_link(const Link& desired) {
     }
     Link wanted = desired;
     if (!desired.mtu && former.before.mtu) wanted.mtu = mtu_given_back(*found, former);
-    // What was ours stays remembered with its first value; what is newly changed is added.
-    const LinkDifference changed = difference(desired, *found);
+    // The first time, whether it must be changed or is as we want it: what a hand makes of it later, and we repair,
+    // never was its former value.
     const auto remember = [&](auto member) {
-        if (!(changed.to.*member)) return;
-        if (!(former.before.*member)) former.before.*member = changed.from.*member;
-        former.ours.*member = changed.to.*member;
+        if (!(desired.*member)) return;
+        if (!(former.before.*member)) former.before.*member = found->*member;
+        former.ours.*member = desired.*member;
     };
+    const Link* bridge = desired.master && found->master ? found_link(*found->master) : nullptr;
+    if (bridge != nullptr && is_ours(*bridge) && !former.before.master) former.before.master = IfName{};
     remember(&Link::mac);
     remember(&Link::mtu);
     remember(&Link::up);

@@ -6,15 +6,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <ranges>
 
 namespace overlay {
 
-namespace {
-
-/// What an address brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr; net/ipv6/addrconf.c,
-/// addrconf_prefix_route).
 Route connected(const Address& address) {
     const bool ipv6 = address.prefix.family() == Family::Ipv6;
     return {.destination = address.prefix.network(),
@@ -24,21 +21,12 @@ Route connected(const Address& address) {
             .protocol = protocol_kernel};
 }
 
-/// Packets leave from the address of a network that came first.
-std::vector<Address> primaries_first(const std::set<Address>& addresses) {
-    std::vector<Address> out{addresses.begin(), addresses.end()};
-    std::ranges::stable_partition(out, [](const Address& address) { return !address.details.secondary; });
-    return out;
-}
-
-}  // namespace
-
-/// A secondary address goes before the one that came first: so the way back adds them as they came.
+/// What came last goes first, a secondary address before its primary one: so the way back adds them as they came.
 std::vector<Address> Planner::secondaries_first(const std::set<Address>& addresses) const {
     std::vector<Address> out{addresses.begin(), addresses.end()};
-    std::ranges::stable_partition(out, [&](const Address& address) {
+    std::ranges::stable_sort(out, std::greater{}, [&](const Address& address) {
         const auto found = found_.addresses.find(address);
-        return found != found_.addresses.end() && found->details.secondary;
+        return found == found_.addresses.end() ? std::pair{false, std::int64_t{0}} : turn_of(*found);
     });
     return out;
 }
@@ -47,7 +35,7 @@ void Planner::addresses() {
     Ledger& after = plan_.ledger_after;
     std::set<Address> replaced;
     promote_secondaries();
-    for (const Address& desired : primaries_first(desired_.addresses)) {
+    for (const Address& desired : as_listed(desired_.addresses)) {
         const Address* found = found_address(desired);
         const bool shared = neighbour([&](const Ledger& l) { return l.addresses.contains(desired); });
         if (found == nullptr) {
@@ -106,8 +94,9 @@ void Planner::link_locals() {
     }
 }
 
-/// The route to an address's network comes and goes with it; somebody can remove it alone.
+/// The route to an address's network comes and goes with it, where there is one; somebody can remove it alone.
 void Planner::connect(const Address& address) {
+    if (address.no_prefix_route) return;
     Route missing = connected(address);
     const bool none = missing.destination.length() >= (address.prefix.family() == Family::Ipv4 ? 32 : 128);
     const Link* link = found_link(address.link);
@@ -187,7 +176,7 @@ void Planner::gone_addresses(const std::set<Address>& replaced) {
 /// The uplink's addresses live on the bridge now, or come back from it.
 void Planner::moved_addresses() {
     const std::set<Address>& all = plan_.ledger_after.moved_addresses;
-    for (const Address& moved : intent_.uplink_move ? secondaries_first(all) : primaries_first(all)) {
+    for (const Address& moved : intent_.uplink_move ? secondaries_first(all) : as_listed(all)) {
         const bool here = found_.addresses.contains(moved);
         const bool autoconf = !is_for_ever(moved) && moved.prefix.family() == Family::Ipv6;
         if (intent_.uplink_move && here) {

@@ -10,6 +10,10 @@ namespace overlay {
 inline constexpr std::uint8_t protocol_kernel = 2;
 inline constexpr std::uint8_t protocol_ra = 9;
 
+/// What an address without noprefixroute brings along (Linux net/ipv4/fib_frontend.c, fib_add_ifaddr;
+/// net/ipv6/addrconf.c, addrconf_prefix_route).
+[[nodiscard]] Route connected(const Address& address);
+
 class Planner {
   public:
     Planner(const NodeIntent& intent, const KernelState& found, const Ledger& ledger,

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace overlay {
 
@@ -40,6 +41,20 @@ std::string_view text(RouteType type) {
 
 std::string_view text(TableFamily family) {
     return family == TableFamily::Inet ? "inet" : "bridge";
+}
+
+std::pair<bool, std::int64_t> turn_of(const Address& address) {
+    constexpr std::int64_t beyond_all = std::int64_t{1} << 32;
+    const AddressDetails& details = address.details;
+    if (details.place == 0) return {details.secondary, 0};
+    const bool ipv6 = address.prefix.family() == Family::Ipv6;
+    return {details.secondary, ipv6 ? beyond_all - details.place : details.place - beyond_all};
+}
+
+std::vector<Address> as_listed(const std::set<Address>& addresses) {
+    std::vector<Address> out{addresses.begin(), addresses.end()};
+    std::ranges::stable_sort(out, {}, turn_of);
+    return out;
 }
 
 std::vector<NextHop> ways_of(const Route& route) {

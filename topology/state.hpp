@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -133,6 +134,7 @@ struct AddressDetails {
     std::uint32_t flags = 0;                ///< those of IFA_F_* that are a wish, not a state
     std::optional<std::uint32_t> valid_seconds, preferred_seconds;   ///< when not for ever
     bool secondary = false;                 ///< found, IPv4: another of its network came first
+    std::uint32_t place = 0;                ///< found: 1, 2, … as the kernel lists its link's of this family
 };
 
 struct Address {
@@ -157,6 +159,13 @@ struct Address {
     constexpr std::uint32_t infinity = 0xffffffff;   // Linux net/addrconf.h, INFINITY_LIFE_TIME
     return address.permanent || address.details.valid_seconds == infinity;
 }
+
+/// Of addresses that would do equally well, packets leave from the one that the kernel lists first: that is the oldest
+/// of IPv4 (Linux net/ipv4/devinet.c, __inet_insert_ifa), the youngest of IPv6 (net/ipv6/addrconf.c,
+/// ipv6_link_dev_addr). Those that were listed somewhere are to be listed so again, before what is new: who is added
+/// earlier has the smaller turn.
+[[nodiscard]] std::pair<bool, std::int64_t> turn_of(const Address& address);
+[[nodiscard]] std::vector<Address> as_listed(const std::set<Address>& addresses);   ///< in the order of their turns
 
 /// What the kernel takes for one and the same address: for IPv6 its length is not part of it (Linux
 /// net/ipv6/addrconf.c, ipv6_chk_same_addr), for IPv4 it is (net/ipv4/devinet.c, __inet_insert_ifa).

@@ -100,6 +100,7 @@ void read(const At& at, AddressDetails& out) {
     object.optional("valid_seconds", out.valid_seconds);
     object.optional("preferred_seconds", out.preferred_seconds);
     object.if_there("secondary", out.secondary);
+    object.if_there("place", out.place);
     object.finish();
 }
 

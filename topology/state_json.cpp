@@ -120,6 +120,7 @@ Json details_json(const AddressDetails& details) {
     put(out, "valid_seconds", details.valid_seconds);
     put(out, "preferred_seconds", details.preferred_seconds);
     if (details.secondary) out["secondary"] = true;
+    if (details.place != 0) out["place"] = details.place;
     return out;
 }
 

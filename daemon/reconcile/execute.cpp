@@ -111,7 +111,7 @@ Missing missing_of(const Bystanders& wanted, const KernelState& found) {
         if (family == Family::Ipv4 || has_ipv6(link)) out.steps.push_back(std::move(step));
         else add_lost(step, out.lost);
     };
-    for (const Address& each : wanted.addresses) {
+    for (const Address& each : as_listed(wanted.addresses)) {
         if (!found.addresses.contains(each)) want(each.link, each.prefix.family(), AddAddress{each});
     }
     for (const Route& each : in_order_of_need(wanted.routes)) {

@@ -71,6 +71,25 @@ TEST_SUITE("addresses on a kernel") {
         }));
     }
 
+    TEST_CASE("an address's place is that in the kernel's list, by link and family") {
+        Lab lab;
+        add_uplink();
+        const auto place_of = [&](const char* words) {
+            for (const Address& each : lab.snapshot().addresses) {
+                if (each.prefix == prefix(words)) return each.details.place;
+            }
+            return std::uint32_t{0};
+        };
+        for (const char* words : {"203.0.113.1/24", "10.70.0.1/24", "2001:db8:ff::1/64", "2001:db8:ff::9/64",
+                                  "2001:db8:ff::5/64"})
+            lab.execute(AddAddress{{if_name("u0"), prefix(words), true, false}});
+
+        CHECK(place_of("10.70.0.1/24") == place_of("203.0.113.1/24") + 1);   // IPv4: the oldest first
+        CHECK(place_of("2001:db8:ff::5/64") == 1);                           // IPv6: the youngest
+        CHECK(place_of("2001:db8:ff::9/64") == 2);
+        CHECK(place_of("2001:db8:ff::1/64") == 3);
+    }
+
     TEST_CASE("what an address has besides comes back with it") {
         Lab lab;
         add_uplink();

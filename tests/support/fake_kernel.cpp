@@ -207,6 +207,22 @@ void FakeKernel::mark_secondaries() {
         marked.insert(std::move(address));
     }
     state.addresses = std::move(marked);
+    list_addresses();
+}
+
+/// As a dump does: IPv4 by age, but the secondary ones behind; IPv6 the youngest first, but link-local ones behind
+/// (__inet_insert_ifa; net/ipv6/addrconf.c, ipv6_link_dev_addr). Those of before us stand as the test has put them.
+void FakeKernel::list_addresses() {
+    std::vector<Address> all{state.addresses.begin(), state.addresses.end()};
+    std::ranges::stable_sort(all, {}, [&](const Address& a) {
+        const bool is_ipv6 = a.prefix.family() == Family::Ipv6;
+        const bool is_behind = is_ipv6 ? a.prefix.address().is_link_local() : a.details.secondary;
+        const auto age = static_cast<std::int64_t>(ages_[a]);
+        return std::tuple{a.link, is_ipv6, is_behind, is_ipv6 ? -age : age, a.details.place};
+    });
+    std::map<std::pair<IfName, Family>, std::uint32_t> listed;
+    for (Address& each : all) each.details.place = ++listed[{each.link, each.prefix.family()}];
+    state.addresses = {all.begin(), all.end()};
 }
 
 /// The routes to the networks of its addresses (fib_add_ifaddr, addrconf_prefix_route).

@@ -37,6 +37,7 @@ class FakeKernel {
     [[nodiscard]] bool reaches(const NextHop& way) const;
     [[nodiscard]] bool port_in_use(std::uint16_t port, const IfName& except) const;
     void mark_secondaries();
+    void list_addresses();
     void connect(const IfName& link);
     Result<void> rename(const RenameLink& step);
     Result<void> change(const ChangeLink& step);

@@ -7,6 +7,9 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+#include <vector>
+
 using namespace overlay;
 using test::add_link;
 using test::check_every_failure;
@@ -14,6 +17,31 @@ using test::example;
 using test::FakeKernel;
 using test::parsed;
 using test::Story;
+using test::told;
+
+namespace {
+
+/// As the kernel lists them.
+std::vector<std::string> listed(const KernelState& state, const char* link, Family family) {
+    std::map<std::uint32_t, std::string> out;
+    for (const Address& each : state.addresses) {
+        if (each.link == IfName::from_kernel(link) && each.prefix.family() == family)
+            out[each.details.place] = text(each.prefix);
+    }
+    std::vector<std::string> words;
+    for (const auto& [place, prefix] : out) words.push_back(prefix);
+    return words;
+}
+
+using Words = std::vector<std::string>;
+
+/// A hub with addresses of its own on the bridge, one of them the uplink's.
+const char* const hub_with_uplink_in_bridge = R"({"version": 1, "network": "net", "hub": {"name": "hub",
+    "underlay": {"addresses": ["203.0.113.1"], "interface": "enp1s0", "in_bridge": true},
+    "bridge": {"name": "br-hub", "addresses": ["192.168.0.1/16", "10.70.0.1/24", "2001:db8:1::1/64"]}, "gue": {}},
+    "spokes": {"me": {"link": {"type": "gretap-gue", "local": "198.51.100.1"}}}})";
+
+}  // namespace
 
 TEST_SUITE("plan of what was there") {
 
@@ -71,6 +99,55 @@ TEST_CASE("of an uplink's two addresses, the first is the first on the bridge, o
     CHECK(is_first(state, bridge));
     story.down();
     CHECK(is_first(state, uplink));
+}
+
+TEST_CASE("packets leave from the uplink's addresses as before: listed in the same order, on the bridge before ours") {
+    Story story{parsed(hub_with_uplink_in_bridge), "hub"};
+    KernelState& state = story.kernel.state;
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    add_link(state, uplink.c_str(), LinkKind::Other);
+    for (const char* prefix : {"203.0.113.1/24", "198.51.100.77/32", "10.70.0.1/24", "2001:db8:ff::1/64",
+                               "2001:db8:ff::9/64", "2001:db8:ff::5/64"})
+        REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse(prefix), true, false}}));
+    Words ipv4{"203.0.113.1/24", "198.51.100.77/32", "10.70.0.1/24"};
+    const Words ipv6{"2001:db8:ff::5/64", "2001:db8:ff::9/64", "2001:db8:ff::1/64"};
+    const auto check_uplink = [&](const KernelState& now) {
+        CHECK(listed(now, "enp1s0", Family::Ipv4) == ipv4);
+        CHECK(listed(now, "enp1s0", Family::Ipv6) == ipv6);
+    };
+    const auto check_bridge = [](const KernelState& now) {
+        CHECK(listed(now, "br-hub", Family::Ipv4) ==
+              Words{"203.0.113.1/24", "198.51.100.77/32", "10.70.0.1/24", "192.168.0.1/16"});
+        CHECK(listed(now, "br-hub", Family::Ipv6) ==
+              Words{"2001:db8:ff::5/64", "2001:db8:ff::9/64", "2001:db8:ff::1/64", "2001:db8:1::1/64"});
+    };
+    const auto check_failures = [&](const auto& check) {
+        const Plan p = story.plan_now();
+        for (std::size_t fail_at = 0; fail_at < p.steps.size(); ++fail_at) {
+            CAPTURE(fail_at);
+            FakeKernel kernel = story.kernel;
+            kernel.calls = 0;
+            kernel.fail_at = fail_at;
+            (void)execute(p, kernel);
+            check(kernel.state);
+        }
+    };
+    check_uplink(state);
+
+    check_failures(check_uplink);
+    story.apply();
+    check_bridge(state);
+    SUBCASE("down") {}
+    SUBCASE("down when the ledger was lost") {
+        story.ledger.borrowed.clear();
+        story.ledger.moved_addresses.clear();
+        ipv4.pop_back();   // the file asks for it on the bridge: nobody knows whose it was
+        story.apply();
+    }
+    story.intent = NodeIntent{.network = "net"};
+    check_failures(check_bridge);
+    story.apply();
+    check_uplink(state);
 }
 
 TEST_CASE("a borrowed bridge that the file gives no MTU any more has what the kernel would have made of it") {
@@ -136,22 +213,74 @@ TEST_CASE("what somebody adds to the bridge later is not the uplink's") {
 }
 
 TEST_CASE("an uplink with an address of NetworkManager's is refused before it is cut off") {
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    for (const auto& [text, to] : {std::pair{"203.0.113.20/24", "203.0.113.0/24"},
+                                   std::pair{"2001:db8:ff::1/64", "2001:db8:ff::/64"}}) {
+        CAPTURE(std::string{text});
+        Story story{example("vultr.json"), "vultr"};
+        KernelState& state = story.kernel.state;
+        const IpPrefix prefix = *IpPrefix::parse(text);
+        add_link(state, uplink.c_str(), LinkKind::Other);
+        state.addresses.insert({uplink, prefix, true, true});   // noprefixroute
+        const Route own{.destination = prefix.network(), .device = uplink, .metric = 100, .protocol = 2};
+        state.routes.insert(own);
+
+        const Plan p = story.plan_now();
+
+        REQUIRE(p.refusals.size() == 1);
+        CHECK(p.refusals[0].object == std::string{"route "} + to + " dev br-uplink");
+        state.addresses.clear();
+        state.addresses.insert({uplink, prefix, true, false});
+        CHECK(story.plan_now().refusals.empty());
+    }
+}
+
+TEST_CASE("an uplink's address without a route to its network has none on the bridge, and after down") {
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    for (const std::string text : {"203.0.113.20/24", "2001:db8:ff::1/64"}) {
+        CAPTURE(text);
+        Story story{example("vultr.json"), "vultr"};
+        KernelState& state = story.kernel.state;
+        const Address address{uplink, *IpPrefix::parse(text), true, true};   // noprefixroute
+        add_link(state, uplink.c_str(), LinkKind::Other);
+        REQUIRE(story.kernel.execute(AddAddress{address}));
+        const KernelState before = state;
+
+        story.apply();
+
+        CHECK(told(story.plan_now()).find("0 to add, 0 to change") != std::string::npos);
+        story.down();
+        CHECK(state.addresses == before.addresses);
+        CHECK(state.routes == before.routes);
+    }
+}
+
+TEST_CASE("a link-local address of NetworkManager's stays behind, and its route is in nobody's way") {
     Story story{example("vultr.json"), "vultr"};
     KernelState& state = story.kernel.state;
     const IfName uplink = IfName::from_kernel("enp1s0");
-    const IpPrefix prefix = *IpPrefix::parse("203.0.113.20/24");
     add_link(state, uplink.c_str(), LinkKind::Other);
-    state.addresses.insert({uplink, prefix, true, true});   // noprefixroute
-    const Route own{.destination = prefix.network(), .device = uplink, .metric = 100, .protocol = 2};
-    state.routes.insert(own);
+    state.addresses.insert({uplink, *IpPrefix::parse("fe80::5/64"), true, true});
+    state.routes.insert(
+        {.destination = *IpPrefix::parse("fe80::/64"), .device = uplink, .metric = 1024, .protocol = 2});
 
-    const Plan p = story.plan_now();
-
-    REQUIRE(p.refusals.size() == 1);
-    CHECK(p.refusals[0].object == "route 203.0.113.0/24 dev br-uplink");
-    state.addresses.clear();
-    state.addresses.insert({uplink, prefix, true, false});
     CHECK(story.plan_now().refusals.empty());
+}
+
+TEST_CASE("beside an address without a route, one that brings the route along makes it on the bridge, too") {
+    Story story{example("vultr.json"), "vultr"};
+    KernelState& state = story.kernel.state;
+    const IfName uplink = IfName::from_kernel("enp1s0");
+    add_link(state, uplink.c_str(), LinkKind::Other);
+    REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse("2001:db8:ff::1/64"), true, true}}));
+    REQUIRE(story.kernel.execute(AddAddress{{uplink, *IpPrefix::parse("2001:db8:ff::2/64"), true, false}}));
+
+    story.apply();
+
+    CHECK(state.routes.contains({.destination = *IpPrefix::parse("2001:db8:ff::/64"),
+                                 .device = IfName::from_kernel("br-uplink"),
+                                 .metric = 256,
+                                 .protocol = 2}));
 }
 
 }

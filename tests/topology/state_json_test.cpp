@@ -164,7 +164,9 @@ class Arbitrary {
             out.offloads.insert_or_assign({name(), coin() ? "tx" : "gro"}, coin());
             out.tables.push_back(table());
         }
-        out.addresses = some<Address>([&] { return Address{name(), prefix(), coin(), coin()}; });
+        out.addresses = some<Address>([&] {
+            return Address{name(), prefix(), coin(), coin(), {.secondary = coin(), .place = byte()}};
+        });
         out.routes = some<Route>([&] {
             Route route{prefix(),           maybe([&] { return address(); }),
                          name_or_none(),     number(UINT32_MAX),
@@ -316,6 +318,21 @@ TEST_SUITE("state as JSON") {
   "alternative_names": {}
 }
 )");
+    }
+
+    TEST_CASE("in which order the kernel lists addresses is kept, though they are the same in any") {
+        Address address{.link = IfName::from_kernel("br0"), .prefix = *IpPrefix::parse("203.0.113.1/24")};
+        address.details.place = 70000;
+        KernelState state;
+        state.addresses.insert(address);
+
+        const auto read = state_from_json(to_json(state));
+
+        REQUIRE(read.has_value());
+        REQUIRE(read->addresses.size() == 1);
+        CHECK(read->addresses.begin()->details.place == 70000);
+        address.details.place = 1;
+        CHECK(read->addresses.contains(address));
     }
 
     TEST_CASE("a mistake in a snapshot is named by its place") {
