@@ -58,6 +58,8 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
     plan_.ledger_after.network = intent.network;
     plan_.ledger_after.node = intent.node;
     plan_.notes = intent.notes;
+    std::erase_if(plan_.ledger_after.moved_routes,   // a ledger of before has them: see resolve_uplink_move()
+                  [](const Route& route) { return route.protocol == protocol_ra; });
 }
 
 Plan Planner::run() {
@@ -164,8 +166,10 @@ void Planner::resolve_uplink_move() {
     if (!intent_.uplink_move) return;
     const auto& [uplink, bridge] = *intent_.uplink_move;
     if (const Link* link = found_link(uplink)) desired_.links[bridge].mac = link->mac;
-    // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until
-    // the last moment, go with this; the bridge learns them anew.
+    // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until the last moment,
+    // go with this; the bridge learns them anew, and so does the uplink when it may speak again. A route that is
+    // written in the place of an advertised one keeps the kernel from taking any advertisement at all (Linux
+    // net/ipv6/ndisc.c, ndisc_router_discovery: it cannot add its own, and leaves the rest).
     const std::string no_ipv6 = conf_sysctl(Family::Ipv6, uplink.str(), "disable_ipv6");
     if (found_.sysctls.contains(no_ipv6))
         desired_.sysctls.insert_or_assign(no_ipv6, std::string{'1'});
@@ -177,10 +181,9 @@ void Planner::resolve_uplink_move() {
     }
     for (const Route& route : found_.routes) {
         refuse_route_of_no_address(route);
-        const bool moves = uses(route, uplink) && route.protocol != protocol_kernel &&
-                           route.protocol != route_protocol;
-        if (!moves) continue;
-        if (route.protocol != protocol_ra && !route.beyond_us.empty()) {
+        const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
+        if (!uses(route, uplink) || automatic || route.protocol == route_protocol) continue;
+        if (!route.beyond_us.empty()) {
             refuse(AddRoute{moved(route, uplink, bridge)},
                    fmt::format("it has {}, which we cannot move to the bridge", route.beyond_us),
                    "remove the route, or keep the uplink out of the bridge");
@@ -196,10 +199,7 @@ void Planner::resolve_uplink_move() {
         there.details.label.clear();   // it begins with the uplink's name
         desired_.addresses.insert(std::move(there));
     }
-    for (const Route& route : after.moved_routes) {
-        if (route.protocol == protocol_ra) continue;
-        desired_.routes.insert(moved(route, uplink, bridge));
-    }
+    for (const Route& route : after.moved_routes) desired_.routes.insert(moved(route, uplink, bridge));
 }
 
 /// NetworkManager tells the kernel to make no route for an address, and makes one itself that looks like the
