@@ -165,6 +165,7 @@ void Planner::resolve_pins() {
 void Planner::resolve_uplink_move() {
     if (!intent_.uplink_move) return;
     const auto& [uplink, bridge] = *intent_.uplink_move;
+    if (is_another_in_the_bridge()) return;
     if (const Link* link = found_link(uplink)) desired_.links[bridge].mac = link->mac;
     // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until the last moment,
     // go with this; the bridge learns them anew, and so does the uplink when it may speak again. A route that is
@@ -200,6 +201,27 @@ void Planner::resolve_uplink_move() {
         desired_.addresses.insert(std::move(there));
     }
     for (const Route& route : after.moved_routes) desired_.routes.insert(moved(route, uplink, bridge));
+}
+
+/// The gateways of one uplink are not reached by another: what was moved goes back first, by a plan of its own.
+bool Planner::is_another_in_the_bridge() {
+    const IfName& uplink = intent_.uplink_move->uplink;
+    const Ledger& moved = plan_.ledger_after;
+    std::optional<IfName> other;
+    for (const Address& each : moved.moved_addresses) {
+        if (each.link != uplink) other = each.link;
+    }
+    for (const Neighbour& each : moved.moved_neighbours) {
+        if (each.link != uplink) other = each.link;
+    }
+    for (const Route& each : moved.moved_routes) {
+        if (!uses(each, uplink)) other = ways_of(each).front().device;
+    }
+    if (!other) return false;
+    refuse(ChangeLink{{.name = uplink}, {.name = uplink}},
+           fmt::format("{} is the uplink in the bridge now", other->str()),
+           "take it out first: apply with in_bridge false, or down");
+    return true;
 }
 
 /// NetworkManager tells the kernel to make no route for an address, and makes one itself that looks like the

@@ -1,4 +1,4 @@
-// An uplink in the bridge: what it learns by router advertisement is nobody's to write.
+// An uplink in the bridge: what it learns by router advertisement is nobody's to write, and there is one at a time.
 
 #include "tests/support/plan_story.hpp"
 
@@ -14,6 +14,8 @@ using test::Story;
 namespace {
 
 IfName named(const char* name) { return IfName::from_kernel(name); }
+
+using Changes = std::vector<std::pair<std::string, std::string>>;
 
 /// A hub whose uplink goes into the bridge, with addresses and a default route by router advertisement.
 struct Vultr : Story {
@@ -69,4 +71,46 @@ TEST_SUITE("plan: the uplink") {
         CHECK(story.kernel.state.routes == before);
         CHECK(story.ledger.is_empty());
     }
+
+    TEST_CASE("another uplink does not enter the bridge before the one that is there has what it had again") {
+        const Changes other_one{{R"("enp1s0")", R"("enp2s0")"}};
+        const Changes none{{R"(, "in_bridge": true)", ""}};
+        const auto what_it_had = [](const char* kind, Ledger all) {
+            Ledger out{.network = all.network, .node = all.node, .borrowed = all.borrowed};
+            if (kind == std::string{"address"}) out.moved_addresses = all.moved_addresses;
+            if (kind == std::string{"route"}) out.moved_routes = all.moved_routes;
+            if (kind == std::string{"neighbour"}) out.moved_neighbours = all.moved_neighbours;
+            return out;
+        };
+        const auto go = [](Story& story, const Topology& file) { story.intent = compile(file, file.hub, {}); };
+        Vultr story;
+        add_link(story.kernel.state, "enp2s0", LinkKind::Other);
+        story.kernel.state.neighbours = {{.link = named("enp1s0"), .address = *IpAddress::parse("203.0.113.9"),
+                                          .mac = MacAddress::parse("02:00:00:00:0f:09")}};
+        const KernelState before = story.kernel.state;
+        story.apply();
+
+        go(story, example("vultr.json", other_one));
+        for (const char* kind : {"address", "route", "neighbour"}) {
+            CAPTURE(kind);
+            const Plan refused = plan(story.intent, story.kernel.state, what_it_had(kind, story.ledger));
+            REQUIRE(refused.refusals.size() == 1);
+            CHECK(refused.refusals[0].object == "link enp2s0");
+            CHECK(refused.refusals[0].reason == "enp1s0 is the uplink in the bridge now");
+            CHECK(refused.refusals[0].hint == "take it out first: apply with in_bridge false, or down");
+        }
+
+        go(story, example("vultr.json", none));
+        story.apply();
+        CHECK(story.kernel.state.routes.contains(story.by_hand));
+        go(story, example("vultr.json", other_one));
+        story.apply();
+        CHECK(story.kernel.state.links.at(named("enp2s0")).master == named("br-uplink"));
+        CHECK(story.kernel.state.links.at(named("enp1s0")) == before.links.at(named("enp1s0")));
+        story.down();
+        CHECK(story.kernel.state.routes == before.routes);
+        CHECK(story.kernel.state.addresses == before.addresses);
+        CHECK(story.kernel.state.neighbours == before.neighbours);
+    }
+
 }  // TEST_SUITE
