@@ -60,6 +60,8 @@ Planner::Planner(const NodeIntent& intent, const KernelState& found, const Ledge
     plan_.ledger_after.node = intent.node;
     plan_.ledger_after.bystanders = {};
     plan_.notes = intent.notes;
+    std::erase_if(plan_.ledger_after.moved_routes,   // a ledger of before has them: see resolve_uplink_move()
+                  [](const Route& route) { return route.protocol == protocol_ra; });
 }
 
 Plan Planner::run() {
@@ -168,9 +170,12 @@ void Planner::resolve_pins() {
 void Planner::resolve_uplink_move() {
     if (!intent_.uplink_move) return;
     const auto& [uplink, bridge] = *intent_.uplink_move;
+    if (is_another_in_the_bridge()) return;
     if (const Link* link = found_link(uplink)) desired_.links[bridge].mac = link->mac;
-    // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until
-    // the last moment, go with this; the bridge learns them anew.
+    // A port speaks no IP. The addresses and routes that it learnt by router advertisement, until the last moment,
+    // go with this; the bridge learns them anew, and so does the uplink when it may speak again. A route that is
+    // written in the place of an advertised one keeps the kernel from taking any advertisement at all (Linux
+    // net/ipv6/ndisc.c, ndisc_router_discovery: it cannot add its own, and leaves the rest).
     const std::string no_ipv6 = conf_sysctl(Family::Ipv6, uplink.str(), "disable_ipv6");
     if (found_.sysctls.contains(no_ipv6))
         desired_.sysctls.insert_or_assign(no_ipv6, std::string{'1'});
@@ -182,10 +187,9 @@ void Planner::resolve_uplink_move() {
     }
     for (const Route& route : found_.routes) {
         refuse_route_of_no_address(route);
-        const bool moves = uses(route, uplink) && route.protocol != protocol_kernel &&
-                           route.protocol != route_protocol;
-        if (!moves) continue;
-        if (route.protocol != protocol_ra && !route.beyond_us.empty()) {
+        const bool automatic = route.protocol == protocol_kernel || route.protocol == protocol_ra;
+        if (!uses(route, uplink) || automatic || route.protocol == route_protocol) continue;
+        if (!route.beyond_us.empty()) {
             refuse(AddRoute{moved(route, uplink, bridge)},
                    fmt::format("it has {}, which we cannot move to the bridge", route.beyond_us),
                    "remove the route, or keep the uplink out of the bridge");
@@ -202,10 +206,28 @@ void Planner::resolve_uplink_move() {
         desired_.addresses.erase(there);   // should the file name it, too, it has no place there
         desired_.addresses.insert(std::move(there));
     }
-    for (const Route& route : after.moved_routes) {
-        if (route.protocol == protocol_ra) continue;
-        desired_.routes.insert(moved(route, uplink, bridge));
+    for (const Route& route : after.moved_routes) desired_.routes.insert(moved(route, uplink, bridge));
+}
+
+/// The gateways of one uplink are not reached by another: what was moved goes back first, by a plan of its own.
+bool Planner::is_another_in_the_bridge() {
+    const IfName& uplink = intent_.uplink_move->uplink;
+    const Ledger& moved = plan_.ledger_after;
+    std::optional<IfName> other;
+    for (const Address& each : moved.moved_addresses) {
+        if (each.link != uplink) other = each.link;
     }
+    for (const Neighbour& each : moved.moved_neighbours) {
+        if (each.link != uplink) other = each.link;
+    }
+    for (const Route& each : moved.moved_routes) {
+        if (!uses(each, uplink)) other = ways_of(each).front().device;
+    }
+    if (!other) return false;
+    refuse(ChangeLink{{.name = uplink}, {.name = uplink}},
+           fmt::format("{} is the uplink in the bridge now", other->str()),
+           "take it out first: apply with in_bridge false, or down");
+    return true;
 }
 
 /// NetworkManager tells the kernel to make no route for an address, and makes one itself that looks like the

@@ -122,6 +122,7 @@ class Planner {
     [[nodiscard]] std::optional<NextHop> default_way(Family family, const IfName& device) const;
     void resolve_pins();
     void resolve_uplink_move();
+    [[nodiscard]] bool is_another_in_the_bridge();
     void refuse_route_of_no_address(const Route& route);
     void adopt_uplink_move();
     void doubt_underlay();

@@ -19,7 +19,7 @@ from crowd import crowd, foreign, udp_socket
 from drift_network import Network
 from kernel_view import view
 from site_of_node import Site, load
-from story import long_run, main, root, run, story
+from story import long_run, main, root, run, story, wait_until
 
 our_ports = (5555, 23450)
 
@@ -291,13 +291,16 @@ def _(s):
     s.equal(everything(site), before, "everything, after down,")
 
 
+def vultr(s):
+    copy_of_it = s.file("vultr.json", (root / "examples/vultr.json").read_text())
+    site = Site(s, load(copy_of_it), "vultr", copy_of_it)
+    site.place_keys(root / "tests/support/keys/vultr")
+    return site
+
+
 @story("an uplink in the bridge has its MAC, addresses and default route back after down")
 def _(s):
-    path = root / "examples/vultr.json"
-    copy_of_it = s.folder / "vultr.json"
-    copy_of_it.write_bytes(path.read_bytes())
-    site = Site(s, load(path), "vultr", copy_of_it)
-    site.place_keys(root / "tests/support/keys/vultr")
+    site = vultr(s)
     site.sh("ip addr add 203.0.113.21/24 dev enp1s0\n"
             "ip route add 10.40.0.0/16 via 203.0.113.99 metric 5\n"
             "ip route append 10.40.0.0/16 via 203.0.113.98 metric 5\n"
@@ -322,6 +325,30 @@ def _(s):
     site.ctl("diff", code=0)
     site.ctl("down")
     s.equal(everything(site), before, "everything, after down,")
+
+
+@story("an uplink with IPv6 by router advertisement has it so again after down, and after an apply that fails")
+def _(s):
+    site = vultr(s)
+    provider = s.namespace("provider")
+    site.sh(f"ip link set far-end netns {provider.name}")
+    provider.sh("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; ip link set far-end up")
+    advert = "AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix 2001:db8:7::/64 { };"
+    provider.start("radvd", "-n", "-m", "stderr", "-C", s.file("radvd.conf", f"interface far-end {{ {advert} }};\n"),
+                   "-p", s.folder / "radvd.pid")
+
+    def wait_for_advertised(link, when):   # what advertisements bring has a lifetime, and what we write has none
+        found = f"ip -6 address show dev {link} dynamic scope global; ip -6 route show default dev {link}"
+        wait_until(lambda: re.search(r"(?s)valid_lft \d+sec.*default.* expires \d+sec", site.sh(found).out),
+                   f"an address and a default route by advertisement on {link} {when}", deadline=30)
+
+    wait_for_advertised("enp1s0", "at first")
+    requests = changing_calls(traced(site))
+    wait_for_advertised("br-uplink", "after apply")
+    site.ctl("down")
+    wait_for_advertised("enp1s0", "after down")
+    traced(site, code=4, inject="{}:error=ENOBUFS:when={}".format(*requests[-1]))
+    wait_for_advertised("enp1s0", "after an apply that failed at its last request")
 
 
 # ---- taken ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ namespace {
 constexpr std::array interface_sysctls{"forwarding", "accept_ra", "disable_ipv6",
                                        "promote_secondaries"};
 constexpr std::uint8_t protocol_kernel = 2;   // RTPROT_KERNEL
+constexpr std::uint8_t protocol_ra = 9;       // RTPROT_RA
 
 tl::unexpected<Error> refuse(const Step& step, int code) {
     return fail(Error::Kind::Failed, describe(step), "refused by the model", code);
@@ -291,6 +292,8 @@ bool FakeKernel::reaches(const NextHop& way) const {
 }
 
 Result<void> FakeKernel::add_route(const AddRoute& s) {
+    // The kernel would take it, and no advertisement from then on (net/ipv6/ndisc.c, ndisc_router_discovery).
+    if (s.route.protocol == protocol_ra) return refuse(s, EEXIST);
     for (const NextHop& way : ways_of(s.route)) {
         if (s.route.type != RouteType::Unicast) break;
         const auto device = state.links.find(way.device);
@@ -446,9 +449,15 @@ Result<void> FakeKernel::remove_link(const IfName& name) {
 /// their large receive offload (Linux net/ipv4/devinet.c, inet_forward_change).
 void FakeKernel::write_sysctl(const SetSysctl& s) {
     state.sysctls[s.key] = s.to;
-    for (const auto& [name, link] : state.links) {   // addrconf_ifdown
-        const bool loses = s.key == conf_sysctl(Family::Ipv6, name.str(), "disable_ipv6") && s.to == "1";
-        if (loses) lose_neighbours(name, Family::Ipv6);
+    for (const auto& [name, link] : state.links) {   // addrconf_ifdown, and what advertisements bring again
+        if (s.key != conf_sysctl(Family::Ipv6, name.str(), "disable_ipv6")) continue;
+        if (s.to == "1") lose_neighbours(name, Family::Ipv6);
+        std::set<Route>& from = s.to == "1" ? state.routes : advertised_;
+        std::set<Route>& to = s.to == "1" ? advertised_ : state.routes;
+        for (auto route = from.begin(); route != from.end();) {
+            const auto each = route++;
+            if (each->protocol == protocol_ra && each->device == name) to.insert(from.extract(each));
+        }
     }
     const auto all = s.key.find(".conf.all.forwarding");
     if (all == std::string::npos) return;

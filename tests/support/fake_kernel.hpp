@@ -47,6 +47,7 @@ class FakeKernel {
     Result<void> remove_link(const IfName& name);
     void write_sysctl(const SetSysctl& step);
 
+    std::set<Route> advertised_;            ///< learnt by router advertisement, on links without IPv6 for now
     std::map<Address, std::size_t> ages_;   ///< of those that were there at first: 0
     std::size_t age_ = 0;
 };
