@@ -191,10 +191,9 @@ void Planner::create_link(const Link& desired, Action action, std::string why) {
 }
 
 /// A bridge whose MAC nobody ever set has the lowest of its ports (Linux net/bridge/br_stp_if.c,
-/// br_stp_recalculate_bridge_id), and one whose MTU nobody ever set follows its narrowest port (Linux net/bridge/br_if.c,
-/// br_mtu_auto_adjust) and recovers when the port leaves. Whether it was set cannot be read: so
-/// where the file wants an MTU that is there already, it is set once more to pin it; else the
-/// reader is told.
+/// br_stp_recalculate_bridge_id). One whose MTU nobody ever set follows its narrowest port (net/bridge/br_if.c,
+/// br_mtu_auto_adjust) and recovers when the port leaves. Whether they were set cannot be read: so where the file wants
+/// an MTU that is there already, it is set once more to pin it; else the reader is told.
 void Planner::before_port_joins(const Link& port) {
     const Link* bridge = found_link(*port.master);
     if (bridge == nullptr || !intent_.borrowed.contains(*port.master)) return;
