@@ -411,10 +411,13 @@ class Script {
     }
 
     void moved_neighbours(char version, const std::string& bridge) {
-        line("printf '%s\\n' \"$neighbours{}\" | while read -r address word mac _; do", version);
-        line("    case $word in");
-        line("    lladdr) ip neigh replace \"$address\" lladdr \"$mac\" dev {} nud permanent ;;", bridge);
-        line("    proxy) ip neigh add proxy \"$address\" dev {} ;;\n    esac\ndone", bridge);
+        line("printf '%s\\n' \"$neighbours{}\" | while read -r address words; do", version);
+        line("    entry= more=\n    set -- $words\n    while [ $# -gt 0 ]; do\n        case $1 in");
+        line("        lladdr) entry=\"$address nud permanent\" more=\"$more $1 $2\"; shift ;;");
+        line("        proxy) entry=\"proxy $address\" ;;");
+        line("        proto) more=\"$more $1 $2\"; shift ;;");
+        line("        router | extern_learn) more=\"$more $1\" ;;\n        esac\n        shift\n    done");
+        line("    [ -z \"$entry\" ] || ip neigh replace $entry dev {}$more\ndone", bridge);
     }
 
     /// What the file leaves open comes from the default route that is there now.

@@ -30,8 +30,8 @@ def machine(s, example, node, apart):
     site.place_keys(keys / example.removesuffix(".json"))
     if site.node.get("underlay", {}).get("in_bridge"):   # a gateway that answers no ARP, and addresses routed to us
         uplink = site.node["underlay"]["interface"]
-        site.sh(f"ip neigh add 203.0.113.9 lladdr 02:00:00:00:0f:09 dev {uplink} nud permanent\n"
-                f"ip neigh add fe80::f9 lladdr 02:00:00:00:0f:09 dev {uplink} nud permanent\n"
+        site.sh(f"ip neigh add 203.0.113.9 lladdr 02:00:00:00:0f:09 dev {uplink} nud permanent proto static\n"
+                f"ip neigh add fe80::f9 lladdr 02:00:00:00:0f:09 dev {uplink} nud permanent router extern_learn\n"
                 f"ip neigh add proxy 203.0.113.70 dev {uplink}; ip neigh add proxy 2001:db8:7::70 dev {uplink}")
     return site
 

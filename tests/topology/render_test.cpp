@@ -254,6 +254,30 @@ TEST_SUITE("render") {
         CHECK(script.find("neighbours4=$(ip -4 neigh show dev eth0 nud permanent") < script.find("ip addr del"));
     }
 
+    TEST_CASE("whatever ip shows of the uplink's neighbours is written again on the bridge") {
+        const std::string script = render_ip(intent_of(rich_file(), "hub"));
+        const auto from = script.find("printf '%s\\n' \"$neighbours4\"");
+        REQUIRE(from != std::string::npos);
+        const std::string loop = script.substr(from, script.find("\ndone", from) + 5 - from);
+        const std::string shown =   // by iproute2 6.1
+            "10.0.0.1 lladdr 02:00:00:00:00:01 PERMANENT proto static \n"
+            "10.0.0.2 lladdr 02:00:00:00:00:02 router extern_learn PERMANENT proto 77 \n"
+            "10.0.0.3 lladdr 02:00:00:00:00:03 extern_learn offload PERMANENT \n"
+            "10.0.0.4 router proxy extern_learn proto bgp \n"
+            "10.0.0.5 proxy ";
+
+        const std::string told =
+            run_tool({"sh", "-e"}, "ip() { echo \"$*\"; }\nneighbours4='" + shown + "'\n" + loop + "\n").output;
+
+        CHECK(told ==
+              "neigh replace 10.0.0.1 nud permanent dev br0 lladdr 02:00:00:00:00:01 proto static\n"
+              "neigh replace 10.0.0.2 nud permanent dev br0 lladdr 02:00:00:00:00:02 router extern_learn proto 77\n"
+              "neigh replace 10.0.0.3 nud permanent dev br0 lladdr 02:00:00:00:00:03 extern_learn\n"
+              "neigh replace proxy 10.0.0.4 dev br0 router extern_learn proto bgp\n"
+              "neigh replace proxy 10.0.0.5 dev br0\n");
+        CHECK(run_tool({"sh", "-e"}, "ip() { echo \"$*\"; }\nneighbours4=\n" + loop + "\n").output == "");
+    }
+
     TEST_CASE("every script is a script") {
         for (const std::string node : {"linode", "home", "office"}) {
             CHECK(run_tool({"sh", "-n"}, render_ip(blog(node))).output == "");
