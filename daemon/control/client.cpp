@@ -3,6 +3,8 @@
 #include "daemon/io/files.hpp"
 #include "daemon/io/unix_address.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -18,28 +20,16 @@ namespace {
 
 constexpr timeval patience{20, 0};   // a device of thousands of peers, on a small router
 
-Result<void> send_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) continue;
-        if (sent < 0) return fail(io::system_error("write to overlayd", errno));
-        text.remove_prefix(static_cast<std::size_t>(sent));
-    }
-    return {};
-}
-
-Result<std::string> receive_answer(int fd) {
-    std::string received;
-    std::array<char, 65536> buffer{};
-    for (;;) {
-        if (Answer answer = take_answer(received); answer.complete) return std::move(answer.body);
-        const ssize_t size = ::recv(fd, buffer.data(), buffer.size(), 0);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return fail(io::system_error("read from overlayd", errno));
-        if (size == 0)
-            return fail(Error::Kind::Failed, "read from overlayd", "it has hung up", ECONNRESET);
-        received.append(buffer.data(), static_cast<std::size_t>(size));
-    }
+/// A socket's timeout is EAGAIN.
+Error error_of(std::string doing, int error_number, const std::string& run_directory) {
+    if (error_number != EAGAIN) return io::system_error(std::move(doing), error_number);
+    const std::string worker = io::FileLock::holder_id(worker_lock(run_directory));
+    Error out{Error::Kind::Failed, std::move(doing), "overlayd does not answer", error_number, ""};
+    if (worker.empty()) return out;
+    out.reason += " (pid " + worker + ")";
+    out.hint = fmt::format("kill -CONT {0} if it is stopped, or kill -KILL {0}; its log: {1}/overlayd.log", worker,
+                           run_directory);
+    return out;
 }
 
 /// A worker that is about to start is waited for: it is not true that nobody carries anything. 0 or an errno.
@@ -57,6 +47,17 @@ int connect_patiently(int fd, const io::UnixAddress& address, const std::string&
     return 0;
 }
 
+/// While a supervisor lives nobody may say that overlayd does not run: a worker of its would carry on later.
+Error for_want_of_a_worker(Error error, const std::string& run_directory) {
+    const std::string supervisor = io::FileLock::holder_id(supervisor_lock(run_directory));
+    if (supervisor.empty()) return error;
+    error.kind = Error::Kind::Failed;
+    error.reason = fmt::format("its supervisor (pid {}) runs, and no worker listens", supervisor);
+    error.hint = fmt::format("kill -CONT {0} if it is stopped, or kill -KILL {0}; its log: {1}/overlayd.log",
+                             supervisor, run_directory);
+    return error;
+}
+
 }  // namespace
 
 Result<Client> Client::connect(const std::string& run_directory) {
@@ -69,23 +70,39 @@ Result<Client> Client::connect(const std::string& run_directory) {
     for (const int which : {SO_RCVTIMEO, SO_SNDTIMEO})
         (void)::setsockopt(fd.get(), SOL_SOCKET, which, &patience, sizeof patience);
     if (const int why = connect_patiently(fd.get(), *address, run_directory); why != 0) {
-        Error error = io::system_error(doing, why);
+        Error error = error_of(doing, why, run_directory);
         if (error.code == ECONNREFUSED) error.kind = Error::Kind::NotFound;   // its socket outlived it
+        if (error.kind == Error::Kind::NotFound) error = for_want_of_a_worker(std::move(error), run_directory);
         return fail(std::move(error));
     }
-    return Client{std::move(fd)};
+    return Client{std::move(fd), run_directory};
 }
 
 Result<std::string> Client::ask(const Request& request) {
-    if (const auto sent = send_all(fd_.get(), to_text(request)); !sent) return pass_on(sent);
-    return receive_answer(fd_.get());
+    const std::string whole = to_text(request);
+    for (std::string_view text = whole; !text.empty();) {
+        const ssize_t sent = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0) return fail(error_of("write to overlayd", errno, run_directory_));
+        text.remove_prefix(static_cast<std::size_t>(sent));
+    }
+    std::string received;
+    std::array<char, 65536> buffer{};
+    for (;;) {
+        if (Answer answer = take_answer(received); answer.complete) return std::move(answer.body);
+        const ssize_t size = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return fail(error_of("read from overlayd", errno, run_directory_));
+        if (size == 0) return fail(Error::Kind::Failed, "read from overlayd", "it has hung up", ECONNRESET);
+        received.append(buffer.data(), static_cast<std::size_t>(size));
+    }
 }
 
 Result<void> Client::wait_for_end() {
     char byte = 0;
     const ssize_t size = ::recv(fd_.get(), &byte, 1, 0);
     if (size == 0 || (size < 0 && errno == ECONNRESET)) return {};
-    return fail(io::system_error("wait for overlayd's end", size < 0 ? errno : EPROTO));
+    return fail(error_of("wait for overlayd's end", size < 0 ? errno : EPROTO, run_directory_));
 }
 
 }  // namespace overlay::control

@@ -5,12 +5,13 @@
 #include "netlink/fd.hpp"
 
 #include <chrono>
+#include <string>
 
 namespace overlay::control {
 
 class Client {
   public:
-    /// Errors: NotFound (nobody listens there), NotPermitted, Failed.
+    /// Errors: NotFound (nobody listens there, nor is about to), NotPermitted, Failed.
     [[nodiscard]] static Result<Client> connect(const std::string& run_directory);
 
     /// The body of the answer. Errors: what overlayd says; Failed when it does not answer in time.
@@ -19,8 +20,11 @@ class Client {
     [[nodiscard]] Result<void> wait_for_end();
 
   private:
-    explicit Client(netlink::UniqueFd fd) : fd_{std::move(fd)} {}
+    Client(netlink::UniqueFd fd, std::string run_directory)
+        : fd_{std::move(fd)}, run_directory_{std::move(run_directory)} {}
+
     netlink::UniqueFd fd_;
+    std::string run_directory_;
 };
 
 /// Starts the overlayd that lies beside this program, or else the one on the PATH, in the network namespace of

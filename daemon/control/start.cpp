@@ -10,8 +10,10 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -25,6 +27,7 @@ namespace {
 
 constexpr int ready_fd = 3;
 constexpr int patience_ms = 20000;
+constexpr int last_moment_ms = 500;   // of each process
 constexpr std::string_view ready_word = "ready\n";
 
 /// Beside us, as in a build tree or a package; else execvp looks along the PATH.
@@ -78,6 +81,20 @@ std::string first_words(int fd) {
     return out.empty() ? "it did not say that it is ready\n" : out;
 }
 
+Result<void> wait_until_free(const std::string& lock) {
+    constexpr std::chrono::milliseconds between_tries{5};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds{patience_ms};
+    while (io::FileLock::is_held(lock)) {
+        if (std::chrono::steady_clock::now() > deadline) {
+            const std::string id = io::FileLock::holder_id(lock);
+            return fail(Error{Error::Kind::Failed, "stop overlayd", fmt::format("it does not end (pid {})", id), 0,
+                              fmt::format("kill -CONT {0} if it is stopped, or kill -KILL {0}", id)});
+        }
+        std::this_thread::sleep_for(between_tries);
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<void> start_overlayd(const std::string& run_directory, const std::string& state_directory) {
@@ -113,13 +130,16 @@ Result<void> stop_overlayd(const std::string& run_directory) {
     auto client = Client::connect(run_directory);
     if (!client && client.error().kind == Error::Kind::NotFound) return {};
     if (!client) return pass_on(client);
-    const std::array<netlink::UniqueFd, 2> processes{io::FileLock::holder(worker_lock(run_directory)),
-                                                     io::FileLock::holder(supervisor_lock(run_directory))};
+    const std::array locks{worker_lock(run_directory), supervisor_lock(run_directory)};
+    const std::array<netlink::UniqueFd, 2> processes{io::FileLock::holder(locks[0]), io::FileLock::holder(locks[1])};
     if (const auto asked = client->ask({"stop", "", ""}); !asked) return pass_on(asked);
     if (const auto ended = client->wait_for_end(); !ended) return ended;
-    for (const netlink::UniqueFd& each : processes) {   // it hangs up before it closes its devices
-        if (each && !io::ends_within(each, patience_ms))
-            return fail(Error::Kind::Failed, "stop overlayd", "it does not end");
+    for (const std::string& lock : locks) {   // it hangs up before it closes its devices
+        if (const auto freed = wait_until_free(lock); !freed) return freed;
+    }
+    // A process that has given back its lock is all but gone. Its number proves nothing: see FileLock::holder().
+    for (const netlink::UniqueFd& each : processes) {
+        if (each) (void)io::ends_within(each, last_moment_ms);
     }
     return {};
 }

@@ -187,4 +187,9 @@ UniqueFd FileLock::holder(const std::string& path) {
     return is_held(path) ? std::move(process) : UniqueFd{};   // else its number may be another's by now
 }
 
+std::string FileLock::holder_id(const std::string& path) {
+    const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+    return fd && is_held(path) ? written_in(fd.get()) : "";
+}
+
 }  // namespace overlay::io

@@ -45,8 +45,11 @@ class FileLock {
                                                   std::chrono::milliseconds patience);
     /// By anybody. A lock that nobody has made is nobody's.
     [[nodiscard]] static bool is_held(const std::string& path);
-    /// Who has it just now; empty: nobody, or nobody knows (see open_process).
+    /// Who has it just now; empty: nobody, or nobody knows (see open_process). One in another pid namespace goes by
+    /// another number there: then this is nobody, or a stranger.
     [[nodiscard]] static UniqueFd holder(const std::string& path);
+    /// The process id that who has it calls itself; "": nobody has it.
+    [[nodiscard]] static std::string holder_id(const std::string& path);
 
   private:
     explicit FileLock(UniqueFd fd) : fd_{std::move(fd)} {}

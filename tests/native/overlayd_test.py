@@ -30,6 +30,12 @@ class Network:
         return self.at(node, overlayctl, verb, self.lab.file_for(node), "--node", node, "--state-dir",
                        directory / "state", "--run-dir", directory / "run", code=code)
 
+    def down(self, node, code=0):
+        """As whoever has lost the file would."""
+        directory = self.lab.state / self.lab.network / node
+        return self.at(node, overlayctl, "down", "--state-dir", directory / "state", "--run-dir", directory / "run",
+                       code=code)
+
     def workers(self, node):
         """Process ids: the supervisor, and the worker that carries."""
         directory = self.lab.state / self.lab.network / node / "run"
@@ -89,7 +95,7 @@ def _(s):
     network.kill(*network.workers("linode"))
     wait_until(lambda: not network.workers("linode"), "overlayd of linode is gone")
     s.contains(kept.read_text(), "private_key=", "what is kept while it is needed")
-    network.at("linode", overlayctl, "down", "--state-dir", directory / "state", "--run-dir", directory / "run")
+    network.down("linode")
     s.check(not kept.exists(), f"{kept} is gone after down")
     network.ctl("linode", "apply")
     network.check_answers()
@@ -98,15 +104,54 @@ def _(s):
 @story("down returns when overlayd has ended, however long that takes, and not before")
 def _(s):
     network = Network(s)
-    directory = network.lab.state / network.lab.network / "home"
     supervisor, worker = network.workers("home")
     run("kill", "-STOP", supervisor)
     s.start("sh", "-c", f"sleep 3; kill -CONT {supervisor}")
-    network.at("home", overlayctl, "down", "--state-dir", directory / "state", "--run-dir", directory / "run")
+    network.down("home")
     left = run("ps", "-o", "pid=,stat=", "-p", f"{supervisor},{worker}", code=None).out.splitlines()
     s.equal([each for each in left if not each.split()[1].startswith("Z")], [], "what of overlayd is there after down")
     network.ctl("home", "apply")
     network.check_answers()
+
+
+@story("down of an overlayd whose numbers are strangers' here, as in a container: its locks say when it has ended")
+def _(s):
+    network = Network(s)
+    stranger = s.start("sleep", "1000")
+    for lock in ("overlayd.lock", "supervisor.lock"):
+        path = network.lab.state / network.lab.network / "home" / "run" / lock
+        s.check(path.read_text().strip().isdigit(), f"{path} has a process id")
+        path.write_text(str(stranger.pid))
+    network.down("home")
+    s.equal(network.workers("home"), [], "what of overlayd is there after down")
+    s.check(stranger.alive(), "the stranger lives")
+    network.ctl("home", "apply")
+    network.check_answers()
+
+
+@story("a stopped supervisor whose worker has died, and a stopped worker: down names them, and takes nothing away")
+def _(s):
+    network = Network(s)
+    supervisor, worker = network.workers("home")
+    run("kill", "-STOP", supervisor)
+    network.kill(worker)
+    wait_until(lambda: not network.workers("home"), "neither of them runs")
+    links = network.at("home", "ls", "/sys/class/net").out
+    told = network.down("home", code=1)
+    s.contains(told.err, f"its supervisor (pid {supervisor}) runs, and no worker listens", "down without a worker")
+    s.contains(told.err, f"kill -CONT {supervisor}", "what to do")
+    s.equal(network.at("home", "ls", "/sys/class/net").out, links, "links after it")
+    run("kill", "-CONT", supervisor)
+    wait_until(lambda: network.reaches_hub("home"), "home reaches the hub again", deadline=10)
+
+    worker = network.workers("home")[1]
+    run("kill", "-STOP", worker)
+    told = network.down("home", code=1)
+    s.contains(told.err, f"overlayd does not answer (pid {worker})", "down with a stopped worker")
+    s.contains(told.err, f"kill -CONT {worker}", "what to do")
+    run("kill", "-CONT", worker)
+    network.down("home")
+    s.equal(network.workers("home"), [], "what of overlayd is there after down")
 
 
 @story("a TAP deleted, renamed or taken down by hand comes back")
