@@ -14,9 +14,8 @@ Result<void> LiveKernel::execute(const Step& step) {
     if (const auto* create_step = std::get_if<CreateLink>(&step)) return create(*create_step);
     if (const auto* change_step = std::get_if<ChangeLink>(&step)) return change(*change_step);
     if (const auto* rename_step = std::get_if<RenameLink>(&step)) return rename(*rename_step);
-    const auto done = overlayd_.carry_out(step, secrets_);
-    if (!done || !std::holds_alternative<DeleteLink>(step)) return done;
-    return kernel_.execute(step, secrets_);
+    if (const auto* delete_step = std::get_if<DeleteLink>(&step)) return remove(*delete_step);
+    return overlayd_.carry_out(step, secrets_);
 }
 
 /// The device first, since overlayd opens what is there.
@@ -25,6 +24,19 @@ Result<void> LiveKernel::create(const CreateLink& step) {
     const auto taken = overlayd_.carry_out(step, secrets_);
     if (!taken) (void)kernel_.execute(DeleteLink{step.link}, secrets_);   // the first failure is the story
     return taken;
+}
+
+/// overlayd lets go first; of what the kernel will not delete it takes hold again.
+Result<void> LiveKernel::remove(const DeleteLink& step) {
+    auto lifted = overlayd_.lift(step.link.name);
+    if (!lifted) {   // it may know nothing of a device whose maker died, or not run at all
+        if (const auto forgotten = overlayd_.carry_out(step, secrets_); !forgotten) return forgotten;
+        return kernel_.execute(step, secrets_);
+    }
+    const auto removed = kernel_.execute(step, secrets_);
+    const bool was_carried = lifted->link.kind == LinkKind::Tun || lifted->link.gretap;
+    if (!removed && was_carried) (void)overlayd_.put_down(step.link.name, std::move(*lifted));
+    return removed;
 }
 
 Result<void> LiveKernel::rename(const RenameLink& step) {

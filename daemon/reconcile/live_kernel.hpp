@@ -18,6 +18,7 @@ class LiveKernel {
     Result<void> create(const CreateLink& step);
     Result<void> change(const ChangeLink& step);
     Result<void> rename(const RenameLink& step);
+    Result<void> remove(const DeleteLink& step);
 
     netlink::Kernel& kernel_;
     control::Overlayd& overlayd_;

@@ -8,6 +8,7 @@ strace sends the signal at the Nth message to the kernel or to overlayd.
 import collections
 import json
 import pathlib
+import re
 import shlex
 import signal
 import sys
@@ -36,8 +37,8 @@ def kernel(site):
     return {key: value for key, value in state.items() if key not in ("udp_sockets", "modules", "missing_modules")}
 
 
-def apply_traced(site, *strace, code=0):
-    command = ["strace", "-o", str(site.folder / "trace"), "-e", f"trace={messages}", *strace, *site.argv("apply")]
+def apply_traced(site, *strace, code=0, verb="apply"):
+    command = ["strace", "-o", str(site.folder / "trace"), "-e", f"trace={messages}", *strace, *site.argv(verb)]
     return site.sh(f"{shlex.join(command)} || exit $?", code)   # else the shell that stays tells us of each death
 
 
@@ -89,6 +90,32 @@ def _(s):
         s.equal(kernel(site), before, f"the kernel after down, dead at message {moment}")
     s.check(died > 3, f"only {died} died")
     s.note(f"{died} died")
+
+
+@story("a link that the kernel will not delete: down goes back, and overlayd carries all that it did")
+def _(s):
+    site = hub(s)
+
+    def found():   # a TUN that is made anew draws another link-local address
+        state = kernel(site)
+        return {**state, "addresses": [each for each in state["addresses"] if not each["prefix"].startswith("fe80:")]}
+
+    site.ctl("apply")
+    before = found()
+    apply_traced(site, verb="down")
+    counts, deletions = collections.Counter(), []
+    for call, rest in re.findall(r"(?m)^(sendto|sendmsg)(.*)", (site.folder / "trace").read_text()):
+        counts[call] += 1
+        if "RTM_DELLINK" in rest:
+            deletions.append((call, counts[call]))
+    s.check(len(deletions) > 3, f"only {len(deletions)} deletions")
+    site.ctl("apply")
+    for call, number in deletions:
+        told = apply_traced(site, "-e", f"inject={call}:error=ENOBUFS:when={number}", code=None, verb="down")
+        s.equal(told.code, 4, f"exit code of {told}")
+        s.equal(found(), before, f"the kernel and overlayd after {call} {number}")
+        s.contains(site.ctl("apply").out, "0 changes, 0 writes", "an apply afterwards")
+    s.note(f"{len(deletions)} deletions refused")
 
 
 @story("a lab that dies before it has a record leaves no key behind, once it is taken down")
