@@ -39,9 +39,14 @@ TEST_SUITE("plan") {
                     if (!story.kernel.state.links.contains(name))
                         add_link(story.kernel.state, name.c_str(), LinkKind::Other);
                 }
-                if (const auto& uplink = topology.find(node)->underlay.interface) {
+                const Underlay& underlay = topology.find(node)->underlay;
+                if (const auto& uplink = underlay.interface) {
                     if (!story.kernel.state.links.contains(uplink->value))
                         add_link(story.kernel.state, uplink->value.c_str(), LinkKind::Other);
+                    for (const auto& gateway : underlay.gateways) {   // in a network of its own
+                        const Address beside{uplink->value, IpPrefix::of(gateway.value, 24), true, false};
+                        REQUIRE(story.kernel.execute(AddAddress{beside}));
+                    }
                 }
                 const KernelState before = story.kernel.state;
 
@@ -417,7 +422,9 @@ TEST_SUITE("plan") {
 
     TEST_CASE("the way to the hub stands before, and goes after, the routes into the tunnel") {
         Story story{example("exit.json"), "site"};
+        const IfName wan = IfName::from_kernel("wan");
         add_link(story.kernel.state, "wan", LinkKind::Other);
+        REQUIRE(story.kernel.execute(AddAddress{{wan, *IpPrefix::parse("10.20.30.2/24"), true, false}}));
         const auto places = [](const Plan& plan, const char* verb) {
             std::string out;
             for (const PlannedStep& each : plan.steps) {
