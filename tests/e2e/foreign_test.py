@@ -292,8 +292,8 @@ def _(s):
 
 
 def vultr(s):
-    copy_of_it = s.file("vultr.json", (root / "examples/vultr.json").read_text())
-    site = Site(s, load(copy_of_it), "vultr", copy_of_it)
+    file = s.file("vultr.json", (root / "examples/vultr.json").read_text())
+    site = Site(s, load(file), "vultr", file)
     site.place_keys(root / "tests/support/keys/vultr")
     return site
 
@@ -312,8 +312,7 @@ def _(s):
     site.ctl("apply")
     up = everything(site)
     s.equal(up["links"]["enp1s0"].get("master"), "br-uplink", "the uplink's bridge")
-    s.equal(up["links"]["br-uplink"]["address"], before["links"]["enp1s0"]["address"],
-            "the bridge's MAC")
+    s.equal(up["links"]["br-uplink"]["address"], before["links"]["enp1s0"]["address"], "the bridge's MAC")
     moved = sorted(each["local"] for each in up["addresses"]
                    if each["dev"] == "br-uplink" and each["family"] == "inet")
     s.equal(moved, ["203.0.113.20", "203.0.113.21"], "addresses on the bridge")
@@ -331,24 +330,23 @@ def _(s):
 def _(s):
     site = vultr(s)
     provider = s.namespace("provider")
-    site.sh(f"ip link set far-end netns {provider.name}")
-    provider.sh("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; ip link set far-end up")
-    advert = "AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix 2001:db8:7::/64 { };"
-    provider.start("radvd", "-n", "-m", "stderr", "-C", s.file("radvd.conf", f"interface far-end {{ {advert} }};\n"),
-                   "-p", s.folder / "radvd.pid")
+    site.sh(f"ip link set far-end netns {provider.name}; ip -n {provider.name} link set far-end up")
+    conf = s.file("radvd.conf", "interface far-end { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; "
+                                "prefix 2001:db8:7::/64 { }; };\n")
+    provider.start("radvd", "-n", "-m", "stderr", "-C", conf, "-p", s.folder / "radvd.pid")
 
     def wait_for_advertised(link, when):   # what advertisements bring has a lifetime, and what we write has none
         found = f"ip -6 address show dev {link} dynamic scope global; ip -6 route show default dev {link}"
-        wait_until(lambda: re.search(r"(?s)valid_lft \d+sec.*default.* expires \d+sec", site.sh(found).out),
-                   f"an address and a default route by advertisement on {link} {when}", deadline=30)
+        learnt = r"(?s)valid_lft \d+sec.*default.* expires \d+sec"
+        wait_until(lambda: re.search(learnt, site.sh(found).out), f"address and default route of {link} {when}")
 
     wait_for_advertised("enp1s0", "at first")
-    requests = changing_calls(traced(site))
+    call, number = changing_calls(traced(site))[-1]
     wait_for_advertised("br-uplink", "after apply")
     site.ctl("down")
     wait_for_advertised("enp1s0", "after down")
-    traced(site, code=4, inject="{}:error=ENOBUFS:when={}".format(*requests[-1]))
-    wait_for_advertised("enp1s0", "after an apply that failed at its last request")
+    traced(site, code=4, inject=f"{call}:error=ENOBUFS:when={number}")
+    wait_for_advertised("enp1s0", "after an apply that failed")
 
 
 # ---- taken ------------------------------------------------------------------------------------------
