@@ -17,11 +17,17 @@ def is_of_others(text):
         text.startswith(beside + ".")
 
 
+def is_ending(text):
+    """A process that has given back its memory has no command line any more, and does not tell whose it was: it may be
+    of a story beside this one."""
+    return re.fullmatch(r"\d+ \[\w+\]", text)
+
+
 def machine():
     links = [link["ifname"] for link in run("ip", "-j", "link").json()]
     daemons = run("pgrep", "-r", "D,R,S", "-a", "^(radvd|overlayd)$", code=None).out.splitlines()
     return {
         "namespaces": sorted(name for name in run("ip", "netns", "list").out.splitlines() if not is_of_others(name)),
         "links": sorted(name for name in links if name not in fallback_devices),
-        "daemons": "\n".join(each for each in daemons if not is_of_others(each)),
+        "daemons": "\n".join(each for each in daemons if not is_of_others(each) and not is_ending(each)),
     }
