@@ -215,7 +215,8 @@ std::uint8_t scope_of(const Route& route, std::uint16_t type) {
 
 /// One way in the message itself, several in a list.
 Result<void> put_ways(Socket& socket, Message& request, const Route& route, std::string_view doing) {
-    if (route.type != RouteType::Unicast) return {};   // a blackhole has none
+    const bool leads_on = route.type == RouteType::Unicast || route.type == RouteType::Multicast;
+    if (!leads_on) return {};   // a blackhole has none
     std::vector<std::uint8_t> list;
     for (const NextHop& way : ways_of(route)) {
         const auto device = find_link(socket, way.device, doing);

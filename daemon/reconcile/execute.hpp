@@ -64,16 +64,22 @@ void undo_refused(const Step& step, Kernel& kernel, Report& report) {
     run_inverse(step, kernel, report);
 }
 
-/// Somebody else's, which the kernel has thrown away.
+/// Somebody else's, which the kernel has thrown away. What is refused is tried once more: nobody else would, should it
+/// have been for want of memory.
 template <class Kernel>
 void put_back(const Bystanders& wanted, Kernel& kernel, Report& report) {
     if (wanted.is_empty()) return;
-    const Result<KernelState> found = kernel.snapshot();
-    if (!found) return report.lost_because.push_back(found.error());
+    Result<KernelState> found = kernel.snapshot();
+    if (!found) found = kernel.snapshot();
+    if (!found) {
+        report.lost = wanted;
+        return report.lost_because.push_back(found.error());
+    }
     Missing missing = missing_of(wanted, *found);
     report.lost = std::move(missing.lost);
     for (const Step& step : missing.steps) {
-        const Result<void> done = kernel.execute(step);
+        Result<void> done = kernel.execute(step);
+        if (!done) done = kernel.execute(step);
         if (done) continue;
         add_lost(step, report.lost);
         report.lost_because.push_back(done.error());
