@@ -369,11 +369,11 @@ void Planner::moved_routes() {
         return;
     }
     for (const Route& moved : std::views::reverse(all)) {
+        if (found_.routes.contains(moved) || !survives(moved)) continue;
         for (const Route& copy : found_.routes) {
             const Link* bridge = found_link(ways_of(copy).front().device);
             const bool ours = bridge != nullptr && is_ours(*bridge) && !is_lost(copy);
             if (!is_same_route(copy, moved) || !ours || desired_.routes.contains(copy)) continue;
-            if (found_.routes.contains(moved) || !survives(moved)) continue;
             add(Phase::RemoveRoutes, RemoveRoute{copy}, Action::Remove, Impact::Flap, "goes back to the uplink");
         }
     }

@@ -155,9 +155,8 @@ void Planner::renames() {
             renamed.emplace(each.from, each.to);
     }
     rename_in_ledger(renamed);
-    const KernelState before = found_;
     for (const Rename& each : wanted) {
-        goes_down(before.links.at(each.from), each.to);
+        goes_down(found_.links.at(each.from), each.to);
         new_names_.emplace(each.from, each.to);
         take_down(found_, each.from);
     }
