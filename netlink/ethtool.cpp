@@ -31,8 +31,11 @@ const std::vector<Group>& groups() {
     return all;
 }
 
-/// No driver asks for it by itself, since it rewrites IP identifiers; "on" leaves it alone.
-constexpr std::string_view opt_in_feature = "tx-tcp-mangleid-segmentation";
+/// It rewrites IP identifiers: a network card's driver leaves it off, virtual devices, which segment as the
+/// kernel does in software, have it on from birth. Each is left or brought back as it was born.
+constexpr std::string_view rewrites_identifiers = "tx-tcp-mangleid-segmentation";
+/// What only devices of the kernel's own segmentation take (NETIF_F_GSO_SOFTWARE, netdev_features.h).
+constexpr std::string_view segments_in_software = "tx-sctp-segmentation";
 
 /// A compact bitset: 32-bit words in host order, bit 0 first.
 class Bits {
@@ -86,6 +89,14 @@ std::vector<std::size_t> bits_of(const Group& group, const FeatureNames& names) 
     return bits;
 }
 
+/// Whether a feature is for nobody but those who ask for it by its own name.
+bool is_opt_in(const DeviceFeatures& device, const FeatureNames& names, std::size_t bit) {
+    if (names[bit] != rewrites_identifiers) return false;
+    const auto software = std::ranges::find(names, segments_in_software);
+    return software == names.end() ||
+           !device.can_change(static_cast<std::size_t>(software - names.begin()));
+}
+
 /// Whether all that the device can change of a group is requested, or none of it; nullopt: some is.
 std::optional<bool> is_requested(const DeviceFeatures& device, const FeatureNames& names,
                                  const std::vector<std::size_t>& bits) {
@@ -97,7 +108,7 @@ std::optional<bool> is_requested(const DeviceFeatures& device, const FeatureName
     for (const std::size_t bit : bits) {
         if (!can_change(bit)) continue;
         any = any || device.wanted.has(bit);
-        all = all && (device.wanted.has(bit) || names[bit] == opt_in_feature);
+        all = all && (device.wanted.has(bit) || is_opt_in(device, names, bit));
     }
     return any == all ? std::optional{any} : std::nullopt;
 }
@@ -211,7 +222,7 @@ Result<void> set_offload(Socket& generic, std::uint16_t family, const FeatureNam
     const auto bits = bits_of(*group, names);
     for (const std::size_t bit : bits) {
         if (!device->can_change(bit)) continue;
-        if (to && names[bit] == opt_in_feature) continue;
+        if (to && is_opt_in(*device, names, bit)) continue;
         any = true;
         mask.add(bit);
         if (to) value.add(bit);

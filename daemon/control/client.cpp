@@ -83,7 +83,7 @@ Result<std::string> Client::ask(const Request& request) {
     for (std::string_view text = whole; !text.empty();) {
         const ssize_t sent = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) continue;
-        if (sent < 0) return fail(error_of("write to overlayd", errno, run_directory_));
+        if (sent < 0) return fail(lost(error_of("write to overlayd", errno, run_directory_)));
         text.remove_prefix(static_cast<std::size_t>(sent));
     }
     std::string received;
@@ -92,10 +92,16 @@ Result<std::string> Client::ask(const Request& request) {
         if (Answer answer = take_answer(received); answer.complete) return std::move(answer.body);
         const ssize_t size = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
         if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return fail(error_of("read from overlayd", errno, run_directory_));
-        if (size == 0) return fail(Error::Kind::Failed, "read from overlayd", "it has hung up", ECONNRESET);
+        if (size < 0) return fail(lost(error_of("read from overlayd", errno, run_directory_)));
+        if (size == 0)
+            return fail(lost({Error::Kind::Failed, "read from overlayd", "it has hung up", ECONNRESET, ""}));
         received.append(buffer.data(), static_cast<std::size_t>(size));
     }
+}
+
+Error Client::lost(Error why) {
+    fd_ = {};
+    return why;
 }
 
 Result<void> Client::wait_for_end() {

@@ -14,14 +14,18 @@ class Client {
     /// Errors: NotFound (nobody listens there, nor is about to), NotPermitted, Failed.
     [[nodiscard]] static Result<Client> connect(const std::string& run_directory);
 
-    /// The body of the answer. Errors: what overlayd says; Failed when it does not answer in time.
+    /// The body of the answer. Errors: what overlayd says; Failed when it does not answer in time or hangs up,
+    /// which closes the connection, or its late answer would be taken for that to another request.
     [[nodiscard]] Result<std::string> ask(const Request& request);
+    [[nodiscard]] bool is_open() const { return static_cast<bool>(fd_); }
     /// Until overlayd hangs up, as its end does.
     [[nodiscard]] Result<void> wait_for_end();
 
   private:
     Client(netlink::UniqueFd fd, std::string run_directory)
         : fd_{std::move(fd)}, run_directory_{std::move(run_directory)} {}
+    /// Closes the connection.
+    [[nodiscard]] Error lost(Error why);
 
     netlink::UniqueFd fd_;
     std::string run_directory_;

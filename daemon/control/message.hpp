@@ -13,7 +13,8 @@
 //     add-device NAME         a TUN that becomes a WireGuard device
 //     remove NAME             forgets a TAP or TUN
 //     uapi NAME               set=1 or get=1
-//     counters              → JSON
+//     counters              → JSON: of each link
+//     strays                → JSON: of each GUE port and WireGuard device, what came and is of no link
 //     stop
 
 #include "topology/result.hpp"

@@ -40,7 +40,7 @@ std::string state_of(const FouPort& port) {
 // ---- reading ------------------------------------------------------------------------------------
 
 Result<Client*> Overlayd::client() {
-    if (client_) return &*client_;
+    if (client_ && client_->is_open()) return &*client_;
     auto connected = Client::connect(run_directory_);
     if (!connected) return pass_on(connected);
     client_.emplace(std::move(*connected));
@@ -57,10 +57,7 @@ Result<void> Overlayd::add_to(KernelState& state, Secrets& secrets) {
     if (!peer && peer.error().kind == Error::Kind::NotFound) return {};
     if (!peer) return pass_on(peer);
     const auto answered = (*peer)->ask({"state", "", ""});
-    if (!answered) {
-        client_.reset();
-        return pass_on(answered);
-    }
+    if (!answered) return pass_on(answered);
     auto carried = state_from_json(*answered);
     if (!carried) return pass_on(carried);
     state.overlayd = true;
@@ -180,9 +177,7 @@ Result<void> Overlayd::change(Request request) {
     if (!peer) return pass_on(peer);
     ++writes_;
     const auto answered = (*peer)->ask(request);
-    if (answered) return {};
-    if (answered.error().code == ECONNRESET) client_.reset();
-    return pass_on(answered);
+    return answered ? Result<void>{} : pass_on(answered);
 }
 
 Result<void> Overlayd::run(const RunOverlayd& step) {

@@ -3,6 +3,7 @@
 #include "daemon/control/client.hpp"
 #include "daemon/control/uapi_text.hpp"
 #include "daemon/io/clock.hpp"
+#include "daemon/io/unix_address.hpp"
 #include "daemon/overlayd/control_server.hpp"
 
 #include <doctest/doctest.h>
@@ -13,6 +14,8 @@
 #include <chrono>
 #include <filesystem>
 #include <thread>
+
+#include <sys/socket.h>
 
 using namespace overlay;
 using namespace overlay::control;
@@ -113,6 +116,29 @@ TEST_SUITE("control: the socket") {
             CHECK_FALSE(std::filesystem::exists(directory + "/control.sock"));
         }
         std::filesystem::remove_all(top);
+    }
+
+    TEST_CASE("a connection on which an answer failed to come is closed, and takes no other's for its own") {
+        std::string directory = (std::filesystem::temp_directory_path() / "control.XXXXXX").string();
+        REQUIRE(::mkdtemp(directory.data()) != nullptr);
+        const auto address = io::UnixAddress::of(directory + "/control.sock");
+        REQUIRE(address);
+        const netlink::UniqueFd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        REQUIRE(::bind(listener.get(), address->get(), io::UnixAddress::size_bytes()) == 0);
+        REQUIRE(::listen(listener.get(), 1) == 0);
+        auto client = Client::connect(directory);
+        REQUIRE(client);
+        CHECK(client->is_open());
+        {
+            const netlink::UniqueFd server{::accept(listener.get(), nullptr, nullptr)};
+            const std::string_view half = "ok 5\nst";
+            REQUIRE(::send(server.get(), half.data(), half.size(), 0) == ssize_t(half.size()));
+        }
+        const auto answered = client->ask({"state", "", ""});
+        REQUIRE_FALSE(answered);
+        CHECK(answered.error().kind == Error::Kind::Failed);
+        CHECK_FALSE(client->is_open());
+        std::filesystem::remove_all(directory);
     }
 }
 

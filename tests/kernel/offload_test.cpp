@@ -25,6 +25,7 @@ TEST_CASE("each group of a gretap is switched off and on again, and ethtool agre
     lab.load({"ip_gre", "fou"});
     lab.execute(CreateLink{gretap_over_gue("gt0")});
     const IfName name = if_name("gt0");
+    const std::string as_born = output_of({"ethtool", "-k", "gt0"});
     const auto one = [&](const char* group, const char* feature) {
         CAPTURE(group);
         CHECK(lab.snapshot().offloads.at({name, group}) == true);
@@ -33,6 +34,7 @@ TEST_CASE("each group of a gretap is switched off and on again, and ethtool agre
             CHECK(lab.snapshot().offloads.at({name, group}) == false);
         });
         CHECK(ethtool("gt0", feature) == "on");
+        CHECK(output_of({"ethtool", "-k", "gt0"}) == as_born);
     };
 
     one("tx", "tx-checksum-ip-generic");

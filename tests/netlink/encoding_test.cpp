@@ -331,29 +331,33 @@ TEST_CASE("offloads report what was asked for, unless the device cannot change i
 
 TEST_CASE("a group of offloads of which some are requested is neither on nor off") {
     const FeatureNames names{"tx-tcp-segmentation", "tx-tcp6-segmentation",
-                             "tx-tcp-mangleid-segmentation", "rx-gro"};
-    const auto read_with = [&](std::uint32_t wanted) {
+                             "tx-tcp-mangleid-segmentation", "rx-gro", "tx-sctp-segmentation"};
+    const std::uint32_t network_card = 0b01111;
+    const std::uint32_t tunnel = 0b11111;   // NETIF_F_GSO_SOFTWARE: identifiers and SCTP, too
+    const auto read_with = [&](std::uint32_t wanted, std::uint32_t hardware) {
         Message message = generic_request(20, ETHTOOL_MSG_FEATURES_GET_REPLY, 0);
         message.nest(ETHTOOL_A_FEATURES_HEADER,
                      [&] { message.put_c_string(ETHTOOL_A_HEADER_DEV_NAME, "v0"); });
         const auto put_bits = [&](std::uint16_t type, std::uint32_t bits) {
             message.nest(type, [&] {
-                message.put_u32(ETHTOOL_A_BITSET_SIZE, 4);
+                message.put_u32(ETHTOOL_A_BITSET_SIZE, 5);
                 message.put_u32(ETHTOOL_A_BITSET_VALUE, bits);
             });
         };
-        put_bits(ETHTOOL_A_FEATURES_HW, 0b1111);
+        put_bits(ETHTOOL_A_FEATURES_HW, hardware);
         put_bits(ETHTOOL_A_FEATURES_WANTED, wanted);
         return decode_offloads(generic_attributes(message), names);
     };
     const OffloadKey tso{if_name("v0"), "tso"};
 
-    CHECK(read_with(0b0111).at(tso));
-    CHECK(read_with(0b0011).at(tso));         // mangleid is for those who ask for it by name
-    CHECK_FALSE(read_with(0b1000).at(tso));
-    CHECK_FALSE(read_with(0b0101).contains(tso));
-    CHECK_FALSE(read_with(0b0100).contains(tso));
-    CHECK(read_with(0b1010).contains({if_name("v0"), "gro"}));
+    CHECK(read_with(0b0111, network_card).at(tso));
+    CHECK(read_with(0b0011, network_card).at(tso));   // mangleid is for those who ask by its name
+    CHECK_FALSE(read_with(0b0011, tunnel).contains(tso));
+    CHECK(read_with(0b0111, tunnel).at(tso));
+    CHECK_FALSE(read_with(0b1000, network_card).at(tso));
+    CHECK_FALSE(read_with(0b0101, network_card).contains(tso));
+    CHECK_FALSE(read_with(0b0100, network_card).contains(tso));
+    CHECK(read_with(0b1010, network_card).contains({if_name("v0"), "gro"}));
 }
 
 TEST_CASE("the path of a sysctl keeps dots of interface names and never leaves net") {
