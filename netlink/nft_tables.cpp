@@ -30,7 +30,8 @@ constexpr std::uint32_t flag_persist = 4;     // NFT_TABLE_F_PERSIST, Linux ≥ 
 
 Error failed(std::string_view doing, int code) {
     const auto kind = code == EPERM ? Error::Kind::NotPermitted : Error::Kind::Failed;
-    return {kind, std::string{doing}, std::strerror(code), code, {}};
+    return {kind, std::string{doing}, std::strerror(code), code,
+            code == EPERM ? "root or CAP_NET_ADMIN is needed" : ""};
 }
 
 bool is_built_in(const char* module_name) {

@@ -69,10 +69,9 @@ void parse_advertised_prefix(Findings& findings, const Item& item, RouterAdverti
     object.read("autonomous", prefix.autonomous);
     object.read("router_address", prefix.router_address);
     object.number("valid_lifetime", prefix.valid_seconds, lifetime_range);
-    const bool stated =
-        object.number("preferred_lifetime", prefix.preferred_seconds, lifetime_range);
-    if (!stated)
-        prefix.preferred_seconds = std::min(prefix.preferred_seconds, prefix.valid_seconds);
+    std::uint32_t& preferred = prefix.preferred_seconds.value;
+    preferred = std::min(preferred, prefix.valid_seconds.value);
+    object.number("preferred_lifetime", prefix.preferred_seconds, lifetime_range);
     advert.prefixes.push_back(prefix);
 }
 
@@ -93,11 +92,10 @@ bool is_domain_name(std::string_view name) {
 void parse_times(const ObjectReader& object, RouterAdvertisement& advert) {
     // RFC 4861 §6.2.1, with the upper limits of RFC 8319 §4. The default of the smaller interval is
     // a third of the greater, that of the lifetime three times it.
-    const bool paced = object.number("max_interval", advert.max_interval_seconds, Range{4, 65535});
-    if (paced) {
-        advert.min_interval_seconds = std::max(advert.max_interval_seconds / 3, 3U);
-        advert.lifetime_seconds = std::min(advert.max_interval_seconds * 3, 65535U);
-    }
+    object.number("max_interval", advert.max_interval_seconds, Range{4, 65535});
+    const std::uint32_t max_interval = advert.max_interval_seconds.value;
+    advert.min_interval_seconds.value = std::max(max_interval / 3, 3U);
+    advert.lifetime_seconds.value = std::min(max_interval * 3, 65535U);
     object.number("min_interval", advert.min_interval_seconds, Range{3, 49151});
     object.number("lifetime", advert.lifetime_seconds, Range{0, 65535});
 }

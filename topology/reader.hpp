@@ -179,14 +179,6 @@ class ObjectReader {
     void number(std::string_view key, std::optional<Located<T>>& field, Range range) const {
         if (const auto item = find(key)) store_number(*item, field, range);
     }
-    /// False: the key is absent.
-    bool number(std::string_view key, std::uint32_t& field, Range range) const {
-        const auto item = find(key);
-        if (!item) return false;
-        field = number_or_stand_in<std::uint32_t>(*item, range);
-        return true;
-    }
-
     /// A text or `word`, which leaves the matter to the kernel.
     template <class T>
     void setting(std::string_view key, Setting<T>& field, std::string_view word) const {

@@ -28,8 +28,8 @@ std::string prefix_block(const AdvertisedPrefix& prefix) {
         // With the R flag a router says its whole address (RFC 6275 §7.2); radvd puts it in by
         // itself.
         text(prefix.prefix.value.network()), on_off(prefix.on_link), on_off(prefix.autonomous),
-        on_off(prefix.router_address), lifetime(prefix.valid_seconds),
-        lifetime(prefix.preferred_seconds));
+        on_off(prefix.router_address), lifetime(prefix.valid_seconds.value),
+        lifetime(prefix.preferred_seconds.value));
 }
 
 std::string rdnss_blocks(const std::vector<Located<IpAddress>>& servers) {
@@ -52,7 +52,8 @@ std::string render_radvd(const Topology& topology) {
                                   topology.hub.bridge->name.value.str());
     out += fmt::format(
         "\tMinRtrAdvInterval {};\n\tMaxRtrAdvInterval {};\n\tAdvDefaultLifetime {};\n",
-        advert->min_interval_seconds, advert->max_interval_seconds, advert->lifetime_seconds);
+        advert->min_interval_seconds.value, advert->max_interval_seconds.value,
+        advert->lifetime_seconds.value);
     out += fmt::format("\tAdvManagedFlag {};\n\tAdvOtherConfigFlag {};\n", on_off(advert->managed),
                        on_off(advert->other_config));
     if (const auto mtu = MtuEngine{topology}.advertised()) out += fmt::format("\tAdvLinkMTU {};\n", mtu->bytes());

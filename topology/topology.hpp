@@ -58,8 +58,8 @@ struct AdvertisedPrefix {
     bool on_link = true;
     bool autonomous = true;
     bool router_address = false;                 ///< RFC 6275 R flag, radvd's AdvRouterAddr
-    std::uint32_t valid_seconds = 86400;         ///< radvd's defaults
-    std::uint32_t preferred_seconds = 14400;
+    Located<std::uint32_t> valid_seconds{86400, {}};   ///< radvd's defaults
+    Located<std::uint32_t> preferred_seconds{14400, {}};
 };
 
 struct RouterAdvertisement {
@@ -68,9 +68,9 @@ struct RouterAdvertisement {
     std::vector<Located<IpAddress>> rdnss;
     std::vector<Located<std::string>> dnssl;
     Setting<Mtu> mtu;                            ///< derived: the bridge's; Kernel: none is sent
-    std::uint32_t max_interval_seconds = 600;
-    std::uint32_t min_interval_seconds = 200;
-    std::uint32_t lifetime_seconds = 1800;
+    Located<std::uint32_t> max_interval_seconds{600, {}};
+    Located<std::uint32_t> min_interval_seconds{200, {}};
+    Located<std::uint32_t> lifetime_seconds{1800, {}};
     bool managed = false;
     bool other_config = false;
 };

@@ -18,9 +18,50 @@ const Located<IpPrefix>* ipv4_gateway(const Node& hub) {
     return nullptr;
 }
 
+/// The spoke's IPv4 addresses by which it reaches the hub, and with a routed link its LANs.
+std::vector<IpPrefix> ipv4_sources(const Topology& topology, const Node& spoke) {
+    std::vector<IpPrefix> out;
+    if (const LinkSpec* routed = routed_link(spoke)) {
+        out = spoke_tunnel_addresses(topology, spoke, *routed);
+        for (const auto& lan : spoke.lan) out.push_back(lan.value);
+    } else if (const auto* gateway = ipv4_gateway(topology.hub)) {
+        for (const auto& own : spoke.bridge ? spoke.bridge->addresses : spoke.addresses) {
+            if (own.value.contains(gateway->value.address())) out.push_back(own.value);
+        }
+    }
+    std::erase_if(out, [](const IpPrefix& prefix) { return prefix.family() != Family::Ipv4; });
+    return out;
+}
+
+/// What masquerades must be what leaves, and on the way out.
+void check_masquerade(const Topology& topology, const Node& spoke, Findings& findings) {
+    const Masquerade& masquerade = *topology.hub.masquerade;
+    const auto& sources = masquerade.sources;
+    for (const IpPrefix& own : ipv4_sources(topology, spoke)) {
+        const auto has = [&](const auto& source) { return source.value.contains(own.address()); };
+        if (sources.empty() || std::any_of(sources.begin(), sources.end(), has)) continue;
+        findings.error(spoke.exit->at, exit_path(spoke),
+                       fmt::format("packets of {} would leave the hub as they are: none of masquerade.sources has "
+                                   "them ({})", text(own), findings.place(sources.front().at)),
+                       fmt::format("add \"{}\", or leave sources out", text(own.network())));
+    }
+    const IfName& out = masquerade.out.value;
+    const auto& bridge = topology.hub.bridge;
+    const bool leads_inside =
+        (bridge && bridge->name.value == out && !topology.hub.underlay.in_bridge.value) ||
+        (topology.hub.wireguard && topology.hub.wireguard->interface.value == out);
+    if (!leads_inside) return;
+    findings.error(spoke.exit->at, exit_path(spoke),
+                   fmt::format("masquerade.out {} ({}) is no way out of the network", out.str(),
+                               findings.place(masquerade.out.at)),
+                   "name the interface that leads to the Internet");
+}
+
 void check_hub(const Topology& topology, const Node& spoke, Findings& findings) {
     const Span& at = spoke.exit->at;
-    if (!topology.hub.masquerade) {
+    if (topology.hub.masquerade) {
+        check_masquerade(topology, spoke, findings);
+    } else {
         findings.error(at, exit_path(spoke),
                        "packets would leave the hub with private addresses: it does not masquerade",
                        "add \"masquerade\": { \"out\": \"…\" } to the hub");

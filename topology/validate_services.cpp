@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 namespace overlay {
 namespace {
@@ -156,6 +157,11 @@ void validate_bridges(const Topology& topology, Findings& findings) {
 
 namespace {
 
+/// " (file:line)"; empty: it is a default, and located at what it belongs to.
+std::string place_if_stated(const Span& at, const Span& whole, const Findings& findings) {
+    return at == whole ? "" : fmt::format(" ({})", findings.place(at));
+}
+
 void check_prefix(const AdvertisedPrefix& prefix, const std::string& path, Findings& findings) {
     const IpPrefix& value = prefix.prefix.value;
     const Span& at = prefix.prefix.at;
@@ -178,10 +184,11 @@ void check_prefix(const AdvertisedPrefix& prefix, const std::string& path, Findi
             fmt::format("hosts form their own addresses in a /64 only, not in {}", text(value)),
             "use a /64, or \"autonomous\": false");  // RFC 4862 §5.5.3, RFC 2464 §4
     }
-    if (prefix.preferred_seconds > prefix.valid_seconds) {
-        findings.error(prefix.at, path,
-                       fmt::format("preferred_lifetime {} is longer than valid_lifetime {}",
-                                   prefix.preferred_seconds, prefix.valid_seconds));
+    const auto& [valid, preferred] = std::tie(prefix.valid_seconds, prefix.preferred_seconds);
+    if (preferred.value > valid.value) {
+        findings.error(preferred.at, path + ".preferred_lifetime",
+                       fmt::format("preferred_lifetime {} is longer than valid_lifetime {}{}", preferred.value,
+                                   valid.value, place_if_stated(valid.at, prefix.at, findings)));
     }
 }
 
@@ -226,18 +233,20 @@ void check_prefixes(const Node& hub, const RouterAdvertisement& advert, Findings
 /// RFC 4861 §6.2.1.
 void check_times(const RouterAdvertisement& advert, Findings& findings) {
     const std::string path = "hub.router_advertisement";
-    if (advert.min_interval_seconds * 4 > advert.max_interval_seconds * 3) {
-        findings.error(advert.at, path,
-                       fmt::format("min_interval {} is more than three quarters of max_interval {}",
-                                   advert.min_interval_seconds, advert.max_interval_seconds),
-                       fmt::format("at most {}", advert.max_interval_seconds * 3 / 4));
+    const auto& [max, min, lifetime] =
+        std::tie(advert.max_interval_seconds, advert.min_interval_seconds, advert.lifetime_seconds);
+    const std::string place_of_max = place_if_stated(max.at, advert.at, findings);
+    if (min.value * 4 > max.value * 3) {
+        findings.error(min.at, path + ".min_interval",
+                       fmt::format("min_interval {} is more than three quarters of max_interval {}{}", min.value,
+                                   max.value, place_of_max),
+                       fmt::format("at most {}", max.value * 3 / 4));
     }
-    if (advert.lifetime_seconds != 0 && advert.lifetime_seconds < advert.max_interval_seconds) {
-        findings.error(
-            advert.at, path,
-            fmt::format("lifetime {} ends before the next advertisement, max_interval {}",
-                        advert.lifetime_seconds, advert.max_interval_seconds),
-            "0 means \"no default router\"");
+    if (lifetime.value != 0 && lifetime.value < max.value) {
+        findings.error(lifetime.at, path + ".lifetime",
+                       fmt::format("lifetime {} ends before the next advertisement, max_interval {}{}",
+                                   lifetime.value, max.value, place_of_max),
+                       "0 means \"no default router\"");
     }
 }
 
@@ -258,7 +267,7 @@ void validate_router_advertisement(const Topology& topology, Findings& findings)
                         findings.place(advert.at)),
             "such as the first address of the advertised prefix");
     }
-    if (advert.lifetime_seconds != 0 && !forwards(hub, Family::Ipv6)) {
+    if (advert.lifetime_seconds.value != 0 && !forwards(hub, Family::Ipv6)) {
         findings.error(
             advert.at, path,
             "the hub does not forward IPv6: hosts would have a router that drops what they send",
@@ -285,6 +294,7 @@ namespace {
 void check_masquerade(const Node& node, Findings& findings) {
     if (!node.masquerade) return;
     const std::string path = node_path(node) + ".masquerade";
+    std::map<IpPrefix, Span> seen;
     for (std::size_t i = 0; i < node.masquerade->sources.size(); ++i) {
         const auto& source = node.masquerade->sources[i];
         const std::string element = fmt::format("{}.sources[{}]", path, i);
@@ -298,14 +308,10 @@ void check_masquerade(const Node& node, Findings& findings) {
                            fmt::format("{} has bits behind its prefix length", text(source.value)),
                            fmt::format("the network is {}", text(source.value.network())));
         }
-        for (std::size_t earlier = 0; earlier < i; ++earlier) {
-            const auto& other = node.masquerade->sources[earlier];
-            if (other.value.network() != source.value.network()) continue;
-            findings.error(source.at, element,
-                           fmt::format("{} is there already ({})", text(source.value),
-                                       findings.place(other.at)));
-            break;
-        }
+        const auto [first, is_new] = seen.emplace(source.value.network(), source.at);
+        if (is_new) continue;
+        findings.error(source.at, element,
+                       fmt::format("{} is there already ({})", text(source.value), findings.place(first->second)));
     }
     if (forwards(node, Family::Ipv4)) return;
     findings.error(node.masquerade->at, path,

@@ -27,6 +27,8 @@ Error system_error(std::string doing, int error_number) {
         error.kind = Error::Kind::NotPermitted;
         error.hint = "run as root";
     }
+    if (error_number == ENOSPC || error_number == EDQUOT)
+        error.hint = "make room on its file system (df -h, df -i), then again";
     return error;
 }
 

@@ -2,6 +2,7 @@
 // from it.
 
 #include "daemon/overlayctl/command.hpp"
+#include "topology/derive.hpp"
 #include "topology/mtu.hpp"
 
 #include <fmt/format.h>
@@ -39,6 +40,13 @@ std::string mtu_text(const Topology& topology, const MtuEngine& mtus, const Name
             {"WireGuard device of the hub", static_cast<std::int32_t>(mtu.wireguard_hub->bytes())});
         after.push_back({"WireGuard device of the spoke",
                          static_cast<std::int32_t>(mtu.wireguard_spoke->bytes())});
+    }
+    for (const auto& [whose, node] : {std::pair{"hub", &topology.hub}, std::pair{"spoke", named.spoke}}) {
+        const auto bridge = mtus.bridge(*node);   // that of another's tunnel, or Ethernet's 1500
+        const bool is_port = node->is_hub ? hub_end_is_bridged(topology, *named.link)
+                                          : spoke_end_is_bridged(*node, *named.link);
+        if (is_port && bridge && *bridge < mtu.link)
+            after.push_back({fmt::format("bridge of the {}", whose), static_cast<std::int32_t>(bridge->bytes())});
     }
     after.push_back({"TCP MSS over IPv4", mtu.mss4});
     after.push_back({"TCP MSS over IPv6", mtu.mss6});
