@@ -83,6 +83,7 @@ std::optional<Address> decode_address(const nlmsghdr& message, const LinkNames& 
                     .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0,
                     .details = decode_details(attributes, link->second.str())};
     address.details.scope = scope_of(header.ifa_scope, address.prefix.address());
+    address.details.by_kernel = attributes.u8(IFA_PROTO) == IFAPROT_KERNEL_LL;   // Linux ≥ 5.18 tells
     return address;
 }
 
@@ -142,8 +143,7 @@ Result<void> add_address(Socket& route, const Address& address, std::string_view
     if (details.broadcast) request->put_address(IFA_BROADCAST, *details.broadcast);
     if (!details.label.empty()) request->put_c_string(IFA_LABEL, details.label);
     if (details.metric != 0) request->put_u32(IFA_RT_PRIORITY, details.metric);
-    const bool ipv6 = address.prefix.family() == Family::Ipv6;   // where it was made by the kernel, it reads so again
-    if (ipv6 && address.prefix.address().is_link_local()) request->put_u8(IFA_PROTO, IFAPROT_KERNEL_LL);
+    if (details.by_kernel) request->put_u8(IFA_PROTO, IFAPROT_KERNEL_LL);   // it reads so again
     const std::uint32_t flags =
         details.flags | (address.no_prefix_route ? std::uint32_t{IFA_F_NOPREFIXROUTE} : 0);
     if (flags != 0) request->put_u32(IFA_FLAGS, flags);

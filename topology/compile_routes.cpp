@@ -120,9 +120,11 @@ std::optional<std::pair<IpAddress, IfName>> Compiler::hub_on_our_ethernet(Family
 void Compiler::exit_through_hub() {
     const Span at = node_.exit->at;
     const LinkSpec* link = routed_link(node_);
+    std::set<Family> leaving;
     for (const Family family : {Family::Ipv4, Family::Ipv6}) {
         const auto via = link ? exit_by_wireguard(*link, family) : hub_on_our_ethernet(family);
         if (!via || !can_exit(topology_, source_towards(*via))) continue;
+        leaving.insert(family);
         const auto halves = family == Family::Ipv4 ? std::array{"0.0.0.0/1", "128.0.0.0/1"}
                                                    : std::array{"::/1", "8000::/1"};
         for (const char* half : halves) {
@@ -132,7 +134,9 @@ void Compiler::exit_through_hub() {
             route(value, at, here("exit"));
         }
     }
-    for (const LinkSpec& each : node_.links) pin_hub(each, at, here("exit"));
+    for (const LinkSpec& each : node_.links) {
+        if (leaving.contains(underlay_family(topology_, each))) pin_hub(each, at, here("exit"));
+    }
 }
 
 /// Our own address beside the hub's, or, inside WireGuard, the only one.

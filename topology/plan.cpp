@@ -82,6 +82,7 @@ Plan Planner::run() {
     moved_neighbours();
     bystanders();
     doubt_underlay();
+    doubt_networks();
     count_foreign();
     std::stable_sort(plan_.steps.begin(), plan_.steps.end(),
                      [](const PlannedStep& a, const PlannedStep& b) { return a.phase < b.phase; });
@@ -289,6 +290,26 @@ void Planner::adopt_uplink_move() {
 void Planner::doubt_underlay() {
     for (UnderlayDoubt& doubt : doubts_about_underlay(intent_, found_))
         plan_.notes.push_back(std::move(doubt.evidence));
+}
+
+/// The kernel takes the route of whoever came first, or the longer one: ours may be in vain.
+void Planner::doubt_networks() {
+    const auto is_one_host = [](const IpPrefix& prefix) {
+        return prefix.length() == (prefix.family() == Family::Ipv4 ? 32 : 128) || prefix.address().is_link_local();
+    };
+    for (const Address& ours : desired_.addresses) {
+        if (is_one_host(ours.prefix)) continue;
+        for (const Address& theirs : original_.addresses) {
+            const Link* link = found_link(theirs.link);
+            const bool moves = intent_.uplink_move && theirs.link == intent_.uplink_move->uplink;
+            if (link == nullptr || is_ours(*link) || moves || desired_.links.contains(theirs.link)) continue;
+            if (!link->up.value_or(false) || is_one_host(theirs.prefix)) continue;
+            if (!ours.prefix.overlaps(theirs.prefix)) continue;
+            plan_.notes.push_back(
+                fmt::format("{} on {}, which is not ours, overlaps {} on {}: some packets will take the wrong way",
+                            text(theirs.prefix), theirs.link.str(), text(ours.prefix), ours.link.str()));
+        }
+    }
 }
 
 void Planner::count_foreign() {

@@ -27,8 +27,24 @@ bool is_automatic(const Route& route) {
     return route.protocol == protocol_kernel || route.protocol == protocol_ra;
 }
 
-bool is_automatic(const Address& address) {
-    return !address.permanent || address.prefix.address().is_link_local();
+/// Before Linux 5.18 the kernel does not tell of a link-local address whether it made it: it did if it follows from
+/// the MAC.
+bool is_automatic(const Address& address, const KernelState& found) {
+    if (!is_for_ever(address) || address.details.by_kernel) return true;
+    const auto link = found.links.find(address.link);
+    return link != found.links.end() && link->second.mac &&
+           address.prefix.address() == link_local_of(*link->second.mac);
+}
+
+/// With what lies on them: a VLAN goes down with its parent (Linux net/8021q/vlan.c, vlan_device_event).
+std::set<IfName> with_stacked(std::set<IfName> names, const std::map<IfName, Link>& links) {
+    for (std::size_t before = 0; before != names.size();) {
+        before = names.size();
+        for (const auto& [name, link] : links) {
+            if (link.parent && names.contains(*link.parent)) names.insert(name);
+        }
+    }
+    return names;
 }
 
 /// Whose things may suffer from a step.
@@ -80,6 +96,7 @@ void Planner::moved_neighbours() {
         return std::any_of(found_.neighbours.begin(), found_.neighbours.end(),
                            [&](const Neighbour& found) { return is_same_neighbour(found, wanted); });
     };
+    follow_moved_neighbours();
     if (intent_.uplink_move) {
         const auto& [uplink, bridge] = *intent_.uplink_move;
         for (const Neighbour& found : found_.neighbours) {
@@ -107,6 +124,26 @@ void Planner::moved_neighbours() {
     moved.clear();
 }
 
+/// What somebody wrote on our bridge in the place of one is what goes back.
+void Planner::follow_moved_neighbours() {
+    std::set<Neighbour> newer;
+    for (Neighbour back : plan_.ledger_after.moved_neighbours) {
+        for (const Neighbour& found : found_.neighbours) {
+            const Link* bridge = found_link(found.link);
+            Neighbour there = back;
+            there.link = found.link;
+            if (found.link == back.link || bridge == nullptr || !is_ours(*bridge)) continue;
+            if (!is_same_neighbour(found, there)) continue;
+            there = found;
+            there.link = back.link;
+            back = there;
+            break;
+        }
+        newer.insert(std::move(back));
+    }
+    plan_.ledger_after.moved_neighbours = std::move(newer);
+}
+
 bool Planner::is_copy(const Neighbour& copy, Neighbour moved) {
     moved.link = copy.link;
     return moved == copy;
@@ -117,6 +154,7 @@ bool Planner::is_copy(const Neighbour& copy, Neighbour moved) {
 void Planner::bystanders() {
     std::set<IfName> touched;
     for (const PlannedStep& planned : plan_.steps) touched.merge(links_of(planned.step));
+    touched = with_stacked(std::move(touched), original_.links);
     Bystanders& before = plan_.bystanders_before;
     Bystanders& after = plan_.bystanders_after;
     for (const Neighbour& each : original_.neighbours) {
@@ -127,7 +165,7 @@ void Planner::bystanders() {
         if (stays(there)) after.neighbours.insert(std::move(there));
     }
     for (const Address& each : original_.addresses) {
-        if (!touched.contains(each.link) || is_automatic(each)) continue;
+        if (!touched.contains(each.link) || is_automatic(each, original_)) continue;
         before.addresses.insert(each);
         Address there = each;
         there.link = new_name(each.link);
@@ -165,7 +203,17 @@ void Planner::take_over_bystanders(Bystanders& after) const {
         if (survives(each.link) && !found_.addresses.contains(each) && stays(each)) after.addresses.insert(each);
     }
     for (const Route& each : left.routes) {
-        if (survives(each) && !found_.routes.contains(each) && stays(each)) after.routes.insert(each);
+        if (!survives(each) || found_.routes.contains(each) || !stays(each)) continue;
+        const Route* narrowed = with_other_mtu(each, found_.routes);
+        const Link* link = found_link(ways_of(each).front().device);
+        const bool by_kernel = narrowed != nullptr && link != nullptr && link->mtu &&
+                               narrowed->metrics.at("mtu") == link->mtu->bytes();
+        const bool is_replaced = std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& now) {
+            return is_same_route(now, each) && now.protocol != route_protocol;
+        });
+        if (by_kernel) after.routes.erase(*narrowed);
+        else if (is_replaced) continue;   // by somebody, meanwhile
+        after.routes.insert(each);
     }
 }
 

@@ -80,7 +80,8 @@ void Planner::link_locals() {
         if (!survives(name) || intent_.borrowed.contains(name) || !bridge->link_local) continue;
         const auto off = found_.sysctls.find(conf_sysctl(Family::Ipv6, name.str(), "disable_ipv6"));
         if (off == found_.sysctls.end() || off->second != "0") continue;
-        const Address automatic{.link = name, .prefix = IpPrefix::of(*bridge->link_local, 64)};
+        const Address automatic{
+            .link = name, .prefix = IpPrefix::of(*bridge->link_local, 64), .details = {.by_kernel = true}};
         const auto is_it = [&](const Address& address) {
             return address.link == name && automatic.prefix.network().contains(address.prefix.address());
         };

@@ -84,6 +84,7 @@ class Planner {
     // plan_bystanders.cpp
     void adopt_neighbours(const UplinkMove& move);
     void moved_neighbours();
+    void follow_moved_neighbours();
     [[nodiscard]] static bool is_copy(const Neighbour& copy, Neighbour moved);
     void bystanders();
     void take_over_bystanders(Bystanders& after) const;
@@ -126,6 +127,7 @@ class Planner {
     void refuse_route_of_no_address(const Route& route);
     void adopt_uplink_move();
     void doubt_underlay();
+    void doubt_networks();
     void count_foreign();
     void add(Phase phase, Step step, Action action, Impact impact, std::string why = {});
     void refuse(const Step& step, std::string reason, std::string hint);

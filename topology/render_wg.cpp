@@ -32,7 +32,8 @@ std::string peer_name(const NodeIntent& intent, const IfName& device, const Publ
     return path.starts_with("spokes." + intent.node + ".") ? "hub" : path;
 }
 
-std::string peer_section(const NodeIntent& intent, const IfName& device, const PublicKey& key) {
+std::string peer_section(const NodeIntent& intent, const IfName& device, const PublicKey& key,
+                         const std::set<IpPrefix>& allowed_ips) {
     const WireguardPeer& peer = intent.desired.wireguard.at(device).peers.at(key);
     std::string out = "\n[Peer]\n";
     const std::string name = peer_name(intent, device, key);
@@ -42,8 +43,7 @@ std::string peer_section(const NodeIntent& intent, const IfName& device, const P
     if (secret != intent.preshared_key_files.end()) {
         out += fmt::format("# PresharedKey = (the content of {})\n", one_line(secret->second));
     }
-    if (!peer.allowed_ips.empty())
-        out += fmt::format("AllowedIPs = {}\n", prefixes(peer.allowed_ips));
+    if (!allowed_ips.empty()) out += fmt::format("AllowedIPs = {}\n", prefixes(allowed_ips));
     if (peer.endpoint) out += fmt::format("Endpoint = {}\n", text(*peer.endpoint));
     if (peer.keepalive_seconds != 0) {
         out += fmt::format("PersistentKeepalive = {}\n", peer.keepalive_seconds);
@@ -72,7 +72,7 @@ std::string render_wg(const NodeIntent& intent) {
                                name.str(), one_line(file->second));
         }
         out += interface_settings(device);
-        for (const auto& [key, peer] : device.peers) out += peer_section(intent, name, key);
+        for (const auto& [key, peer] : device.peers) out += peer_section(intent, name, key, peer.allowed_ips);
     }
     return out;
 }
@@ -86,8 +86,11 @@ std::string render_wg_quick(const NodeIntent& intent, const IfName& name) {
     out += fmt::format("# PublicKey = {}\n", text(device->second.public_key));
     out += "# PrivateKey = (put the private key of this public key here)\n";
     std::vector<std::string> addresses;
+    std::set<Family> inside;
     for (const Address& address : intent.desired.addresses) {
-        if (address.link == name) addresses.push_back(text(address.prefix));
+        if (address.link != name) continue;
+        addresses.push_back(text(address.prefix));
+        inside.insert(address.prefix.family());
     }
     if (!addresses.empty()) out += fmt::format("Address = {}\n", fmt::join(addresses, ", "));
     const auto link = intent.desired.links.find(name);
@@ -95,7 +98,11 @@ std::string render_wg_quick(const NodeIntent& intent, const IfName& name) {
         out += fmt::format("MTU = {}\n", link->second.mtu->bytes());
     }
     out += interface_settings(device->second);
-    for (const auto& [key, peer] : device->second.peers) out += peer_section(intent, name, key);
+    for (const auto& [key, peer] : device->second.peers) {
+        auto allowed_ips = peer.allowed_ips;   // wg-quick makes routes of them, and without an address none can be used
+        std::erase_if(allowed_ips, [&](const IpPrefix& prefix) { return !inside.contains(prefix.family()); });
+        out += peer_section(intent, name, key, allowed_ips);
+    }
     return out;
 }
 

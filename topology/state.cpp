@@ -57,6 +57,18 @@ std::vector<Address> as_listed(const std::set<Address>& addresses) {
     return out;
 }
 
+const Route* with_other_mtu(const Route& route, const std::set<Route>& routes) {
+    if (route.destination.family() != Family::Ipv6 || !route.metrics.contains("mtu")) return nullptr;
+    const auto found = std::ranges::find_if(routes, [&](const Route& each) {
+        Route same = each;
+        const auto mtu = same.metrics.find("mtu");
+        if (mtu == same.metrics.end() || mtu->second == route.metrics.at("mtu")) return false;
+        mtu->second = route.metrics.at("mtu");
+        return same == route;
+    });
+    return found == routes.end() ? nullptr : &*found;
+}
+
 std::vector<NextHop> ways_of(const Route& route) {
     if (!route.hops.empty()) return route.hops;
     return {NextHop{route.gateway, route.device, route.on_link, 1}};

@@ -118,6 +118,7 @@ struct Link {
     std::optional<GretapAttributes> gretap;
     std::optional<BridgePort> port;        ///< found: of a bridge's port alone
     std::optional<IpAddress> link_local;   ///< found: of a bridge that IPv6 runs on (RFC 4291, 2.5.6)
+    std::optional<IfName> parent;          ///< found: what a VLAN or the like (of kind Other) lies on
     friend bool operator==(const Link&, const Link&) = default;
 };
 
@@ -135,6 +136,7 @@ struct AddressDetails {
     std::optional<std::uint32_t> valid_seconds, preferred_seconds;   ///< when not for ever
     bool secondary = false;                 ///< found, IPv4: another of its network came first
     std::uint32_t place = 0;                ///< found: 1, 2, … as the kernel lists its link's of this family
+    bool by_kernel = false;                 ///< IPv6's link-local address, which the kernel makes by itself
 };
 
 struct Address {
@@ -215,6 +217,10 @@ struct Route {
     return a.destination == b.destination && a.table == b.table && a.metric == b.metric &&
            a.tos == b.tos;
 }
+
+/// The same but for its MTU, nullptr: none. The kernel writes its device's MTU into an IPv6 route that states a larger
+/// one, or the former one (Linux net/ipv6/route.c, rt6_mtu_change_route).
+[[nodiscard]] const Route* with_other_mtu(const Route& route, const std::set<Route>& routes);
 
 /// Each of its ways, be it one or several.
 [[nodiscard]] std::vector<NextHop> ways_of(const Route& route);

@@ -86,6 +86,7 @@ void read(const At& at, Link& out) {
     object.optional("gretap", out.gretap);
     object.optional("port", out.port);
     object.optional("link_local", out.link_local);
+    object.optional("parent", out.parent);
     object.finish();
 }
 
@@ -101,6 +102,7 @@ void read(const At& at, AddressDetails& out) {
     object.optional("preferred_seconds", out.preferred_seconds);
     object.if_there("secondary", out.secondary);
     object.if_there("place", out.place);
+    object.if_there("by_kernel", out.by_kernel);
     object.finish();
 }
 

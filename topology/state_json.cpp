@@ -103,6 +103,7 @@ Json link_json(const Link& link) {
     if (link.gretap) out["gretap"] = gretap_json(*link.gretap);
     if (link.port) out["port"] = port_json(*link.port);
     if (link.link_local) out["link_local"] = text(*link.link_local);
+    if (link.parent) out["parent"] = bytes_to_utf8(link.parent->str());
     return out;
 }
 
@@ -121,6 +122,7 @@ Json details_json(const AddressDetails& details) {
     put(out, "preferred_seconds", details.preferred_seconds);
     if (details.secondary) out["secondary"] = true;
     if (details.place != 0) out["place"] = details.place;
+    if (details.by_kernel) out["by_kernel"] = true;
     return out;
 }
 

@@ -115,7 +115,17 @@ Missing missing_of(const Bystanders& wanted, const KernelState& found) {
         if (!found.addresses.contains(each)) want(each.link, each.prefix.family(), AddAddress{each});
     }
     for (const Route& each : in_order_of_need(wanted.routes)) {
-        if (!found.routes.contains(each)) want(ways_of(each).front().device, each.destination.family(), AddRoute{each});
+        if (found.routes.contains(each)) continue;
+        const IfName device = ways_of(each).front().device;
+        if (const Route* narrowed = with_other_mtu(each, found.routes)) {
+            const Link* link = find(found.links, device);
+            if (link == nullptr || !link->mtu || each.metrics.at("mtu") > link->mtu->bytes()) {
+                out.lost.routes.insert(each);   // until the device is as wide again
+                continue;
+            }
+            out.steps.push_back(RemoveRoute{*narrowed});
+        }
+        want(device, each.destination.family(), AddRoute{each});
     }
     for (const Neighbour& each : wanted.neighbours) {
         const bool stands = std::any_of(found.neighbours.begin(), found.neighbours.end(),

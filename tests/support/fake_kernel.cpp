@@ -334,6 +334,7 @@ Result<void> FakeKernel::rename(const RenameLink& s) {
     state.links.insert(std::move(node));
     for (auto& [name, link] : state.links) {
         if (link.master == s.from) link.master = s.to;
+        if (link.parent == s.from) link.parent = s.to;
     }
     rename_in(state.addresses, &Address::link);
     std::map<Address, std::size_t> ages;
@@ -374,7 +375,7 @@ Result<void> FakeKernel::change(const ChangeLink& s) {
     if (s.to.alias) link.alias = s.to.alias;
     if (s.to.mac && link.mac != s.to.mac) lose_neighbours(link.name, {});   // neigh_changeaddr
     if (s.to.mac) link.mac = s.to.mac;
-    if (s.to.mtu) link.mtu = s.to.mtu;
+    if (s.to.mtu) resize(link, *s.to.mtu);
     if (s.to.port) {
         if (!link.port) return refuse(s, EINVAL);
         link.port = s.to.port;
@@ -424,6 +425,24 @@ void FakeKernel::go_down(const IfName& name) {
     std::erase_if(state.addresses, [&](const Address& a) {
         return a.link == name && a.prefix.family() == Family::Ipv6;
     });
+    for (const auto& [stacked, link] : state.links) {
+        if (link.parent == name) go_down(stacked);
+    }
+}
+
+/// IPv6 routes that state a larger MTU, or the former one, get the new one (net/ipv6/route.c, rt6_mtu_change_route).
+void FakeKernel::resize(Link& link, Mtu mtu) {
+    std::set<Route> routes;
+    for (Route route : state.routes) {
+        const auto stated = route.metrics.find("mtu");
+        const bool is_its = route.destination.family() == Family::Ipv6 && uses(route, link.name);
+        if (is_its && stated != route.metrics.end() &&
+            (stated->second >= mtu.bytes() || (link.mtu && stated->second == link.mtu->bytes())))
+            stated->second = mtu.bytes();
+        routes.insert(std::move(route));
+    }
+    state.routes = std::move(routes);
+    link.mtu = mtu;
 }
 
 Result<void> FakeKernel::remove_link(const IfName& name) {

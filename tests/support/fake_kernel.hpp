@@ -44,6 +44,7 @@ class FakeKernel {
     [[nodiscard]] bool tunnel_exists(const IfName& name, const GretapAttributes& tunnel) const;
     void lose_neighbours(const IfName& link, std::optional<Family> family);
     void go_down(const IfName& name);
+    void resize(Link& link, Mtu mtu);
     Result<void> remove_link(const IfName& name);
     void write_sysctl(const SetSysctl& step);
 

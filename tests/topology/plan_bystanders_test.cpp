@@ -123,6 +123,22 @@ TEST_SUITE("plan: bystanders") {
         }
     }
 
+    TEST_CASE("what somebody changed about a neighbour on the bridge is what goes back to the uplink") {
+        Vultr story;
+        const std::size_t count = story.kernel.state.neighbours.size();
+        story.apply();
+        std::erase_if(story.kernel.state.neighbours,
+                      [](const Neighbour& n) { return n.address == IpAddress::parse("fe80::1"); });
+        story.kernel.state.neighbours.insert(neighbour("br-uplink", "fe80::1", "02:00:00:00:0f:02"));
+        bool is_applied = false;
+        SUBCASE("at once") {}
+        SUBCASE("after an apply") { is_applied = true; }
+        if (is_applied) story.apply();
+        story.down();
+        CHECK(story.kernel.state.neighbours.contains(neighbour("enp1s0", "fe80::1", "02:00:00:00:0f:02")));
+        CHECK(story.kernel.state.neighbours.size() == count);
+    }
+
     TEST_CASE("routes of the uplink move and come back each after the one by which its gateway is reached") {
         Vultr story;
         KernelState& state = story.kernel.state;
@@ -224,11 +240,72 @@ TEST_SUITE("plan: bystanders") {
         }
     }
 
+    TEST_CASE("killed in the middle: what somebody has replaced since is his") {
+        Story story{example("home.json"), "home"};
+        KernelState& state = story.kernel.state;
+        Route route{.destination = *IpPrefix::parse("10.30.0.0/16"),
+                    .gateway = IpAddress::parse("192.168.88.8"),
+                    .device = named("br-lan"),
+                    .protocol = 3};
+        story.ledger.bystanders.routes = {route};
+        route.gateway = IpAddress::parse("192.168.88.9");
+        state.routes.insert(route);
+        story.apply();
+        CHECK(std::ranges::count(state.routes, route.destination, &Route::destination) == 1);
+        CHECK(story.ledger.bystanders.is_empty());
+    }
+
+    TEST_CASE("an IPv6 route whose MTU the kernel narrows with a borrowed bridge has its own again after us") {
+        Story story{example("home.json"), "home"};
+        KernelState& state = story.kernel.state;
+        Route route{.destination = *IpPrefix::parse("2001:db8:2::/48"),
+                    .device = named("br-lan"),
+                    .metric = 1024,
+                    .protocol = 3,
+                    .metrics = {{"mtu", 1460}}};
+        state.routes.insert(route);
+        story.kernel.state.links.at(named("br-lan")).mtu = Mtu{1500};
+        story.intent.desired.links.at(named("br-lan")).mtu = Mtu{1300};
+        const auto apply = [&] {
+            Plan plan = story.plan_now();
+            Report report = execute(plan, story.kernel);
+            REQUIRE_FALSE(report.failure);
+            CHECK(report.lost_because.empty());
+            story.ledger = plan.ledger_after;
+            story.ledger.bystanders = report.lost;
+        };
+        apply();
+        route.metrics["mtu"] = 1300;
+        CHECK(state.routes.contains(route));
+        const std::size_t writes = story.kernel.calls;
+        apply();
+        CHECK(story.kernel.calls == writes);
+        SUBCASE("left alone") { route.metrics["mtu"] = 1460; }
+        SUBCASE("somebody has another wish since") {
+            state.routes.erase(route);
+            route.metrics["mtu"] = 1290;
+            state.routes.insert(route);
+        }
+        story.down();
+        CHECK(state.routes.contains(route));
+        CHECK(std::ranges::count(state.routes, route.destination, &Route::destination) == 1);
+    }
+
     TEST_CASE("what cannot be had while we are here comes back afterwards") {
         Story story{example("home.json"), "home"};
         KernelState& state = story.kernel.state;
-        const Address his{named("br-lan"), *IpPrefix::parse("fd07::1/64"), true, false};
+        Address his{named("br-lan"), *IpPrefix::parse("fd07::1/64"), true, false};
+        SUBCASE("an address") {}
+        SUBCASE("the gateway's usual one") { his.prefix = *IpPrefix::parse("fe80::1/64"); }
+        SUBCASE("one that is deprecated for ever") {
+            his.permanent = false;
+            his.details.valid_seconds = 0xffffffff;
+            his.details.preferred_seconds = 0;
+        }
         REQUIRE(story.kernel.execute(AddAddress{his}));
+        Address automatic{named("br-lan"), *IpPrefix::parse("fe80::a/64"), true, false};
+        automatic.details.by_kernel = true;
+        state.addresses.insert(automatic);
         const std::string off = conf_sysctl(Family::Ipv6, "br-lan", "disable_ipv6");
         const Plan plan = story.plan_now();
         REQUIRE_FALSE(execute(plan, story.kernel).failure);
@@ -252,6 +329,10 @@ TEST_SUITE("plan: bystanders") {
         Topology file = example("home.json");
         Story story{file, "linode"};
         story.apply();
+        add_link(story.kernel.state, "v7", LinkKind::Other);
+        story.kernel.state.links.at(named("v7")).parent = named("taps_bridge");
+        const Address on_vlan{named("v7"), *IpPrefix::parse("2001:db8:70::1/64"), true, false};
+        REQUIRE(story.kernel.execute(AddAddress{on_vlan}));
         const Neighbour host = neighbour("taps_bridge", "192.168.0.9", "02:00:00:00:0a:09");
         story.kernel.state.neighbours = {host, proxy("taps_bridge", "192.168.0.10")};
         std::set<Neighbour> wanted = story.kernel.state.neighbours;
@@ -266,6 +347,7 @@ TEST_SUITE("plan: bystanders") {
         test::check_every_failure(story.plan_now(), story.kernel);
         story.apply();
         CHECK(story.kernel.state.neighbours == wanted);
+        CHECK(story.kernel.state.addresses.contains(on_vlan));
         CHECK(story.plan_now().is_empty());
     }
 

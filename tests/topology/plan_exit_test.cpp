@@ -60,6 +60,16 @@ TEST_SUITE("plan: the way out beside an exit") {
         CHECK(laptop.plan_now().is_empty());
     }
 
+    TEST_CASE("where only IPv4 leaves by the hub, a tunnel over IPv6 needs no pin, and no default route") {
+        const Topology file =
+            example("exit.json", {{R"(["203.0.113.30"])", R"(["203.0.113.30", "2001:db8::30"])"},
+                                  {R"("type": "wireguard",)", R"("type": "wireguard", "underlay": "ipv6",)"}});
+        Story laptop{file, "laptop"};
+        CHECK(laptop.plan_now().refusals.empty());
+        laptop.apply();
+        CHECK(laptop.intent.pinned.empty());
+    }
+
     TEST_CASE("without any default route the pin that was made stays") {
         Laptop laptop;
         laptop.apply();

@@ -387,6 +387,17 @@ TEST_SUITE("render") {
               "PersistentKeepalive = 25\n");
     }
 
+    TEST_CASE("wg-quick is told no network that the client has no address for: it would make a route into nowhere") {
+        std::string source = file("examples/exit.json");
+        const std::string one = R"("address": "10.99.0.1/24")";
+        source.replace(source.find(one), one.size(), R"("address": ["10.99.0.1/24", "2001:db8:a::1/64"])");
+        const NodeIntent laptop = intent_of(source, "laptop");
+        const IfName device = laptop.desired.wireguard.begin()->first;
+        CHECK(contains(render_wg_quick(laptop, device), "\nAllowedIPs = 0.0.0.0/0"));
+        CHECK_FALSE(contains(render_wg_quick(laptop, device), "2001:db8:a::"));
+        CHECK(contains(render_wg(laptop), "2001:db8:a::/64"));
+    }
+
     TEST_CASE("JSON carries the desired state in the snapshot's format, and every object's place") {
         const NodeIntent intent = blog("office");
 

@@ -62,6 +62,23 @@ TEST_SUITE("underlay") {
         CHECK(said(story) == Notes{});
     }
 
+    TEST_CASE("somebody's address in a network of ours: a note, while his interface is up") {
+        Story story{example("home.json"), "linode"};
+        const IfName other = IfName::from_kernel("other");
+        test::add_link(story.kernel.state, "other", LinkKind::Bridge);
+        story.kernel.state.links.at(other).up = true;
+        story.kernel.state.addresses.insert({other, *IpPrefix::parse("192.168.3.7/24"), true, false});
+        story.kernel.state.addresses.insert({other, *IpPrefix::parse("192.168.0.9/32"), true, false});
+        story.kernel.state.addresses.insert({other, *IpPrefix::parse("10.44.0.1/24"), true, false});
+        const Notes overlap{"192.168.3.7/24 on other, which is not ours, overlaps 192.168.0.1/16 on taps_bridge: some "
+                            "packets will take the wrong way"};
+        CHECK(said(story) == overlap);
+        story.apply();
+        CHECK(said(story) == overlap);
+        story.kernel.state.links.at(other).up = false;
+        CHECK(said(story) == Notes{});
+    }
+
     TEST_CASE("an interface that is not there: a note, not a step, and no refusal") {
         Story story{parsed(first_topology), "hub"};
         const Notes missing{"the underlay's interface eth9 is not there"};
