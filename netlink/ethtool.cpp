@@ -57,6 +57,9 @@ class Bits {
         return bit / 32 < words_.size() && (words_[bit / 32] >> (bit % 32) & 1U) != 0;
     }
     void add(std::size_t bit) { words_[bit / 32] |= 1U << (bit % 32); }
+    [[nodiscard]] bool is_empty() const {
+        return std::ranges::all_of(words_, [](std::uint32_t word) { return word == 0; });
+    }
     [[nodiscard]] std::span<const std::uint8_t> bytes() const {
         return {static_cast<const std::uint8_t*>(static_cast<const void*>(words_.data())),
                 words_.size() * sizeof(std::uint32_t)};
@@ -77,6 +80,7 @@ struct DeviceFeatures {
     [[nodiscard]] bool can_change(std::size_t bit) const {
         return hardware.has(bit) && !fixed.has(bit);
     }
+    [[nodiscard]] bool is_on_against_request(std::size_t bit) const { return active.has(bit) && !wanted.has(bit); }
 };
 
 std::vector<std::size_t> bits_of(const Group& group, const FeatureNames& names) {
@@ -97,7 +101,8 @@ bool is_opt_in(const DeviceFeatures& device, const FeatureNames& names, std::siz
            !device.can_change(static_cast<std::size_t>(software - names.begin()));
 }
 
-/// Whether all that the device can change of a group is requested, or none of it; nullopt: some is.
+/// Whether all that the device can change of a group is requested, or none of it; nullopt: some is, or is on against
+/// the request (let_go_of_unwanted()).
 std::optional<bool> is_requested(const DeviceFeatures& device, const FeatureNames& names,
                                  const std::vector<std::size_t>& bits) {
     const auto can_change = [&](std::size_t bit) { return device.can_change(bit); };
@@ -107,7 +112,7 @@ std::optional<bool> is_requested(const DeviceFeatures& device, const FeatureName
     bool any = false, all = true;
     for (const std::size_t bit : bits) {
         if (!can_change(bit)) continue;
-        any = any || device.wanted.has(bit);
+        any = any || device.wanted.has(bit) || device.active.has(bit);
         all = all && (device.wanted.has(bit) || is_opt_in(device, names, bit));
     }
     return any == all ? std::optional{any} : std::nullopt;
@@ -133,6 +138,23 @@ void keep_names(const nlattr& strings, FeatureNames& names) {
         if (names.size() <= *bit) names.resize(*bit + 1);
         names[*bit] = std::string{*name};
     });
+}
+
+struct Wish {
+    const Bits& value;
+    const Bits& mask;
+    std::size_t size_bits;
+};
+
+Result<void> change_features(Socket& generic, std::uint16_t family, const IfName& link, const Wish& wish,
+                             std::string_view doing) {
+    Message request = features_request(family, ETHTOOL_MSG_FEATURES_SET, link);
+    request.nest(ETHTOOL_A_FEATURES_WANTED | NLA_F_NESTED, [&] {
+        request.put_u32(ETHTOOL_A_BITSET_SIZE, static_cast<std::uint32_t>(wish.size_bits));
+        request.put_bytes(ETHTOOL_A_BITSET_VALUE, wish.value.bytes());
+        request.put_bytes(ETHTOOL_A_BITSET_MASK, wish.mask.bytes());
+    });
+    return generic.change(request, doing);
 }
 
 Result<DeviceFeatures> read_features(Socket& generic, std::uint16_t family, const IfName& link,
@@ -218,6 +240,7 @@ Result<void> set_offload(Socket& generic, std::uint16_t family, const FeatureNam
 
     Bits mask{names.size()};
     Bits value{names.size()};
+    Bits stuck{names.size()};
     bool any = false;
     const auto bits = bits_of(*group, names);
     for (const std::size_t bit : bits) {
@@ -226,17 +249,32 @@ Result<void> set_offload(Socket& generic, std::uint16_t family, const FeatureNam
         any = true;
         mask.add(bit);
         if (to) value.add(bit);
+        else if (device->is_on_against_request(bit)) stuck.add(bit);
     }
     if (!any && is_requested(*device, names, bits) == to) return {};
     if (!any) return fail(Error::Kind::Unsupported, doing, "the device cannot change it");
 
-    Message request = features_request(family, ETHTOOL_MSG_FEATURES_SET, key.link);
-    request.nest(ETHTOOL_A_FEATURES_WANTED | NLA_F_NESTED, [&] {
-        request.put_u32(ETHTOOL_A_BITSET_SIZE, static_cast<std::uint32_t>(names.size()));
-        request.put_bytes(ETHTOOL_A_BITSET_VALUE, value.bytes());
-        request.put_bytes(ETHTOOL_A_BITSET_MASK, mask.bytes());
-    });
-    return generic.change(request, doing);
+    const auto ask = [&](const Bits& to_what, const Bits& of_what) {
+        return change_features(generic, family, key.link, {to_what, of_what, names.size()}, doing);
+    };
+    if (!stuck.is_empty()) {
+        if (auto on = ask(stuck, stuck); !on) return on;
+    }
+    return ask(value, mask);
+}
+
+Result<void> let_go_of_unwanted(Socket& generic, std::uint16_t family, const FeatureNames& names,
+                                const IfName& link) {
+    const std::string doing = "keep offloads of " + link.str() + " off";
+    const auto device = read_features(generic, family, link, doing);
+    if (!device) return pass_on(device);
+    Bits stuck{names.size()};
+    for (std::size_t bit = 0; bit < names.size(); ++bit) {
+        if (device->can_change(bit) && device->is_on_against_request(bit)) stuck.add(bit);
+    }
+    if (stuck.is_empty()) return {};
+    if (auto on = change_features(generic, family, link, {stuck, stuck, names.size()}, doing); !on) return on;
+    return change_features(generic, family, link, {Bits{names.size()}, stuck, names.size()}, doing);
 }
 
 }  // namespace overlay::netlink

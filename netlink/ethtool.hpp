@@ -28,6 +28,11 @@ struct OffloadChange {
 };
 [[nodiscard]] Result<void> set_offload(Socket& generic, std::uint16_t family,
                                        const FeatureNames& names, const OffloadChange& change);
+/// A change of a gretap switches its segmentation on, whatever was requested (Linux net/ipv4/ip_gre.c,
+/// ipgre_link_update), and a request that says what is requested already has no effect (net/ethtool/features.c): what
+/// is on against the request is requested and given up.
+[[nodiscard]] Result<void> let_go_of_unwanted(Socket& generic, std::uint16_t family, const FeatureNames& names,
+                                              const IfName& link);
 
 /// One device's answer. Public for tests.
 [[nodiscard]] std::map<OffloadKey, bool> decode_offloads(const Attributes& attributes,

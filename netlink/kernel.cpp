@@ -41,6 +41,7 @@ struct Kernel::Parts {
     Result<void> carry_out(const Step& step, const Secrets& secrets);
     using FouRequest = Message (*)(std::uint16_t family, const FouPort&, std::uint32_t device_index);
     Result<void> change_fou(FouRequest request_for, const FouPort& port, std::string_view doing);
+    Result<void> change(const ChangeLink& step, std::string_view doing);
     Result<void> replace_table(const ReplaceTable& step);
 };
 
@@ -158,6 +159,14 @@ Result<std::uint16_t> Kernel::Parts::family_of(const char* name, std::string_vie
                       package_hint(name)});
 }
 
+/// With a tunnel's attributes its offloads would change.
+Result<void> Kernel::Parts::change(const ChangeLink& step, std::string_view doing) {
+    if (auto done = change_link(route, step.to, doing); !done || !step.to.gretap) return done;
+    const auto ethtool = families.find(ETHTOOL_GENL_NAME);
+    if (!ethtool) return {};
+    return let_go_of_unwanted(generic, *ethtool, feature_names, step.to.name);
+}
+
 Result<void> Kernel::Parts::change_fou(FouRequest request_for, const FouPort& port,
                                        std::string_view doing) {
     const auto family = family_of(FOU_GENL_NAME, doing);
@@ -204,7 +213,7 @@ Result<void> Kernel::Parts::carry_out(const Step& step, const Secrets& secrets) 
             [&](const CreateLink& s) { return create_link(route, s.link, doing); },
             [&](const DeleteLink& s) { return delete_link(route, s.link, doing); },
             [&](const RenameLink& s) { return rename_link(route, s.from, s.to, doing); },
-            [&](const ChangeLink& s) { return change_link(route, s.to, doing); },
+            [&](const ChangeLink& s) { return change(s, doing); },
             [&](const AddAddress& s) { return add_address(route, s.address, doing); },
             [&](const RemoveAddress& s) { return remove_address(route, s.address, doing); },
             [&](const AddRoute& s) { return add_route(route, s.route, doing); },

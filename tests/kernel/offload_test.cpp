@@ -43,6 +43,29 @@ TEST_CASE("each group of a gretap is switched off and on again, and ethtool agre
     one("gro", "generic-receive-offload");
 }
 
+TEST_CASE("what is off stays off when the tunnel changes, and is found and switched off when somebody changed it") {
+    Lab lab;
+    lab.load({"ip_gre", "fou"});
+    Link tunnel = gretap_over_gue("gt0");
+    lab.execute(CreateLink{tunnel});
+    const OffloadKey tso{tunnel.name, "tso"};
+    lab.execute(SetOffload{tso, true, false});
+    REQUIRE(ethtool("gt0", "tx-tcp-segmentation") == "off");
+
+    Link changed{.name = tunnel.name, .kind = tunnel.kind, .gretap = tunnel.gretap};
+    changed.gretap->input.key = changed.gretap->output.key = 77;
+    lab.execute(ChangeLink{{.name = tunnel.name, .kind = tunnel.kind, .gretap = tunnel.gretap}, changed});
+    CHECK(ethtool("gt0", "tx-tcp-segmentation") == "off");
+    CHECK(lab.snapshot().offloads.at(tso) == false);
+
+    (void)output_of({"ip", "link", "change", "gt0", "type", "gretap", "ttl", "9"});
+    REQUIRE(ethtool("gt0", "tx-tcp-segmentation") == "on [requested off]");
+    CHECK_FALSE(lab.snapshot().offloads.contains(tso));
+    lab.execute(SetOffload{tso, true, false});
+    CHECK(ethtool("gt0", "tx-tcp-segmentation") == "off");
+    CHECK(lab.snapshot().offloads.at(tso) == false);
+}
+
 TEST_CASE("tx off takes TSO down with it, which is no drift") {
     Lab lab;
     (void)output_of({"ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"});
