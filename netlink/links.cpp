@@ -95,9 +95,9 @@ FoundLink decode_link(const nlmsghdr& message, const LinkNames& names) {
     const auto address = attributes.bytes(IFLA_ADDRESS);
     if (address.size() == 6) link.mac = MacAddress::from_bytes(address.data());
     if (const auto info = attributes.nest(IFLA_LINKINFO)) decode_info(*info, header.ifi_type, names, link);
-    const auto parent = attributes.u32(IFLA_LINK);
     const bool is_here = attributes.find(IFLA_LINK_NETNSID) == nullptr;
-    if (link.kind == LinkKind::Other && parent && is_here) link.parent = name_of(names, *parent);
+    const IfName parent = is_here ? name_of(names, attributes.u32(IFLA_LINK).value_or(0)) : IfName{};
+    if (link.kind == LinkKind::Other && !parent.empty()) link.parent = parent;
     if (link.port && !is_operational(attributes)) link.port->blocked = false;
     if (link.kind == LinkKind::Bridge && link.mac)
         link.link_local = link_local(attributes, *link.mac);

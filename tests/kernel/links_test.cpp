@@ -1,6 +1,7 @@
 // Bridges, enslaving, MTU, MAC and alias on a real kernel, judged by `ip` and `bridge`.
 
 #include "kernel/lab.hpp"
+#include "topology/state_json.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -287,6 +288,9 @@ TEST_CASE("devices of every kind are reported, ours or not") {
     Lab lab;
     (void)output_of({"ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"});
     (void)output_of({"ip", "link", "add", "d.0", "type", "dummy"});
+    (void)output_of({"ip", "link", "add", "link", "v0", "name", "v0.7", "type", "vlan", "id", "7"});
+    lab.load({"ip_gre"});
+    (void)output_of({"ip", "link", "add", "g0", "type", "gre", "local", "192.0.2.1", "remote", "192.0.2.2"});
 
     const KernelState state = lab.snapshot();
 
@@ -294,6 +298,11 @@ TEST_CASE("devices of every kind are reported, ours or not") {
     CHECK(state.links.at(if_name("d.0")).kind == LinkKind::Other);
     CHECK(state.sysctls.contains("net.ipv4.conf.d/0.forwarding"));
     CHECK(state.links.at(if_name("lo")).mtu == Mtu{65536});
+    CHECK(state.links.at(if_name("v0.7")).parent == if_name("v0"));
+    CHECK_FALSE(state.links.at(if_name("g0")).parent);   // which the kernel says of as interface 0
+    const auto read = state_from_json(to_json(state));
+    REQUIRE(read);
+    CHECK(read->links == state.links);
 }
 
 }
