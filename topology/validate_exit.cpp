@@ -18,12 +18,14 @@ const Located<IpPrefix>* ipv4_gateway(const Node& hub) {
     return nullptr;
 }
 
-/// The spoke's IPv4 addresses by which it reaches the hub, and with a routed link its LANs.
+/// The spoke's IPv4 addresses by which it reaches the hub, and with a routed link its LANs, which it may hide.
 std::vector<IpPrefix> ipv4_sources(const Topology& topology, const Node& spoke) {
     std::vector<IpPrefix> out;
     if (const LinkSpec* routed = routed_link(spoke)) {
         out = spoke_tunnel_addresses(topology, spoke, *routed);
-        for (const auto& lan : spoke.lan) out.push_back(lan.value);
+        for (const auto& lan : spoke.lan) {
+            if (!spoke.masquerade) out.push_back(lan.value);
+        }
     } else if (const auto* gateway = ipv4_gateway(topology.hub)) {
         for (const auto& own : spoke.bridge ? spoke.bridge->addresses : spoke.addresses) {
             if (own.value.contains(gateway->value.address())) out.push_back(own.value);
@@ -39,7 +41,7 @@ void check_masquerade(const Topology& topology, const Node& spoke, Findings& fin
     const auto& sources = masquerade.sources;
     for (const IpPrefix& own : ipv4_sources(topology, spoke)) {
         const auto has = [&](const auto& source) { return source.value.contains(own.address()); };
-        if (sources.empty() || std::any_of(sources.begin(), sources.end(), has)) continue;
+        if (sources.empty() || !is_private(own.address()) || std::any_of(sources.begin(), sources.end(), has)) continue;
         findings.error(spoke.exit->at, exit_path(spoke),
                        fmt::format("packets of {} would leave the hub as they are: none of masquerade.sources has "
                                    "them ({})", text(own), findings.place(sources.front().at)),

@@ -14,17 +14,6 @@ namespace {
 
 std::string family_name(Family family) { return family == Family::Ipv4 ? "IPv4" : "IPv6"; }
 
-/// RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 §2.5.6: not found from the Internet.
-bool is_private(const IpAddress& address) {
-    static const std::array<IpPrefix, 6> ranges{
-        *IpPrefix::parse("10.0.0.0/8"),     *IpPrefix::parse("172.16.0.0/12"),
-        *IpPrefix::parse("192.168.0.0/16"), *IpPrefix::parse("100.64.0.0/10"),
-        *IpPrefix::parse("fc00::/7"),       *IpPrefix::parse("127.0.0.0/8")};
-    return address.is_link_local() ||
-           std::any_of(ranges.begin(), ranges.end(),
-                       [&](const IpPrefix& range) { return range.contains(address); });
-}
-
 void check_outer_address(Findings& findings, const Located<IpAddress>& address,
                          const std::string& path) {
     const IpAddress& value = address.value;
@@ -98,6 +87,16 @@ void check_gateway(const Topology& topology, const Node& node, const Located<IpA
 }
 
 }  // namespace
+
+bool is_private(const IpAddress& address) {
+    static const std::array<IpPrefix, 6> ranges{
+        *IpPrefix::parse("10.0.0.0/8"),     *IpPrefix::parse("172.16.0.0/12"),
+        *IpPrefix::parse("192.168.0.0/16"), *IpPrefix::parse("100.64.0.0/10"),
+        *IpPrefix::parse("fc00::/7"),       *IpPrefix::parse("127.0.0.0/8")};
+    return address.is_link_local() ||
+           std::any_of(ranges.begin(), ranges.end(),
+                       [&](const IpPrefix& range) { return range.contains(address); });
+}
 
 void validate_underlay(const Topology& topology, Findings& findings) {
     const auto visit = [&](const Node& node) {

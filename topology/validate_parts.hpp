@@ -84,6 +84,9 @@ void for_each_link(const Topology& topology, Visit visit) {
 /// The same of a network that shall be routed.
 [[nodiscard]] std::string why_no_network(const IpPrefix& network);
 
+/// RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291 §2.5.6: not found from the Internet.
+[[nodiscard]] bool is_private(const IpAddress& address);
+
 /// A spoke whose LAN is reached by routes, not by the common Ethernet.
 [[nodiscard]] bool is_routed(const Node& spoke);
 [[nodiscard]] bool forwards(const Node& node, Family family);

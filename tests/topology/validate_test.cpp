@@ -166,4 +166,21 @@ TEST_SUITE("validate") {
         std::erase_if(no_bridge.spokes, [](const Node& spoke) { return spoke.name == "site"; });
         CHECK(messages(no_bridge).empty());
     }
+
+    TEST_CASE("the hub's masquerade needs no source for what nobody sees, or the Internet can answer") {
+        Topology topology = example("exit.json");
+        std::erase_if(topology.spokes, [](const Node& spoke) { return spoke.name == "site"; });
+        topology.hub.masquerade->sources = {{*IpPrefix::parse("10.99.0.0/24"), {}}};
+        Node& laptop = topology.spokes.front();
+        const auto says = [&](const char* lan) {
+            laptop.lan = {{*IpPrefix::parse(lan), {}}};
+            laptop.forwarding = {{Family::Ipv4, {}}};
+            return !messages(topology).empty();
+        };
+        CHECK_FALSE(says("198.51.100.128/28"));
+        CHECK(says("10.50.0.0/24"));
+        laptop.masquerade = Masquerade{.at = {}, .out = laptop.links.front().interface.value_or(
+                                                     Located<IfName>{*IfName::parse("wg-exit"), {}}), .sources = {}};
+        CHECK_FALSE(says("10.50.0.0/24"));
+    }
 }
