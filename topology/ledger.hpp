@@ -29,10 +29,13 @@ struct Bystanders {
     std::set<Route> routes;
 
     [[nodiscard]] bool is_empty() const { return neighbours.empty() && addresses.empty() && routes.empty(); }
+    /// But for routes that are here with the MTU that they are to have.
     void add(const Bystanders& other) {
         neighbours.insert(other.neighbours.begin(), other.neighbours.end());
         addresses.insert(other.addresses.begin(), other.addresses.end());
-        routes.insert(other.routes.begin(), other.routes.end());
+        for (const Route& route : other.routes) {
+            if (with_other_mtu(route, routes) == nullptr) routes.insert(route);
+        }
     }
     friend bool operator==(const Bystanders&, const Bystanders&) = default;
 };

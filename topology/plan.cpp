@@ -98,10 +98,13 @@ Plan Planner::run() {
     during.borrowed.insert(ledger_.borrowed.begin(), ledger_.borrowed.end());
     during.moved_addresses.insert(ledger_.moved_addresses.begin(), ledger_.moved_addresses.end());
     during.moved_routes.insert(ledger_.moved_routes.begin(), ledger_.moved_routes.end());
-    during.moved_neighbours.insert(ledger_.moved_neighbours.begin(), ledger_.moved_neighbours.end());
-    during.bystanders = ledger_.bystanders;
+    for (const Neighbour& each : ledger_.moved_neighbours) {
+        const auto is_newer = [&](const Neighbour& newer) { return is_same_neighbour(newer, each); };
+        if (std::ranges::none_of(during.moved_neighbours, is_newer)) during.moved_neighbours.insert(each);
+    }
+    during.bystanders = plan_.bystanders_after;
+    during.bystanders.add(ledger_.bystanders);
     during.bystanders.add(plan_.bystanders_before);
-    during.bystanders.add(plan_.bystanders_after);
     during.overlayd = during.overlayd || ledger_.overlayd;
     plan_.ledger_during = std::move(during);
     return std::move(plan_);
@@ -292,6 +295,16 @@ void Planner::doubt_underlay() {
         plan_.notes.push_back(std::move(doubt.evidence));
 }
 
+/// Where packets could take it: not of a VRF, nor of a link that is down.
+bool Planner::is_somebody_elses(const Address& address) const {
+    const Link* link = found_link(address.link);
+    const bool moves = intent_.uplink_move && address.link == intent_.uplink_move->uplink;
+    if (link == nullptr || is_ours(*link) || moves || made_.addresses.contains(address)) return false;
+    const bool is_port = link->master && !link->master->empty();
+    return link->up.value_or(false) && !is_port && !desired_.links.contains(address.link) &&
+           !link->alias.value_or("").starts_with("overlay:");
+}
+
 /// The kernel takes the route of whoever came first, or the longer one: ours may be in vain.
 void Planner::doubt_networks() {
     const auto is_one_host = [](const IpPrefix& prefix) {
@@ -299,12 +312,10 @@ void Planner::doubt_networks() {
     };
     for (const Address& ours : desired_.addresses) {
         if (is_one_host(ours.prefix)) continue;
+        std::set<IfName> told;
         for (const Address& theirs : original_.addresses) {
-            const Link* link = found_link(theirs.link);
-            const bool moves = intent_.uplink_move && theirs.link == intent_.uplink_move->uplink;
-            if (link == nullptr || is_ours(*link) || moves || desired_.links.contains(theirs.link)) continue;
-            if (!link->up.value_or(false) || is_one_host(theirs.prefix)) continue;
-            if (!ours.prefix.overlaps(theirs.prefix)) continue;
+            if (!ours.prefix.overlaps(theirs.prefix) || is_one_host(theirs.prefix)) continue;
+            if (!is_somebody_elses(theirs) || !told.insert(theirs.link).second) continue;
             plan_.notes.push_back(
                 fmt::format("{} on {}, which is not ours, overlaps {} on {}: some packets will take the wrong way",
                             text(theirs.prefix), theirs.link.str(), text(ours.prefix), ours.link.str()));

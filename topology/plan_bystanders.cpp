@@ -132,7 +132,7 @@ void Planner::follow_moved_neighbours() {
             const Link* bridge = found_link(found.link);
             Neighbour there = back;
             there.link = found.link;
-            if (found.link == back.link || bridge == nullptr || !is_ours(*bridge)) continue;
+            if (bridge == nullptr || bridge->kind != LinkKind::Bridge || !is_ours(*bridge)) continue;
             if (!is_same_neighbour(found, there)) continue;
             there = found;
             there.link = back.link;
@@ -209,7 +209,10 @@ void Planner::take_over_bystanders(Bystanders& after) const {
         const bool by_kernel = narrowed != nullptr && link != nullptr && link->mtu &&
                                narrowed->metrics.at("mtu") == link->mtu->bytes();
         const bool is_replaced = std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& now) {
-            return is_same_route(now, each) && now.protocol != route_protocol;
+            const auto ways = ways_of(each);   // of IPv6, two by two devices are one of several ways
+            const bool beside = now.destination.family() == Family::Ipv6 &&
+                                std::ranges::none_of(ways, [&](const NextHop& way) { return uses(now, way.device); });
+            return is_same_route(now, each) && !beside && now.protocol != route_protocol && !is_automatic(now);
         });
         if (by_kernel) after.routes.erase(*narrowed);
         else if (is_replaced) continue;   // by somebody, meanwhile

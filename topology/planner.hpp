@@ -127,6 +127,7 @@ class Planner {
     void refuse_route_of_no_address(const Route& route);
     void adopt_uplink_move();
     void doubt_underlay();
+    [[nodiscard]] bool is_somebody_elses(const Address& address) const;
     void doubt_networks();
     void count_foreign();
     void add(Phase phase, Step step, Action action, Impact impact, std::string why = {});

@@ -99,8 +99,12 @@ std::string render_wg_quick(const NodeIntent& intent, const IfName& name) {
     }
     out += interface_settings(device->second);
     for (const auto& [key, peer] : device->second.peers) {
-        auto allowed_ips = peer.allowed_ips;   // wg-quick makes routes of them, and without an address none can be used
-        std::erase_if(allowed_ips, [&](const IpPrefix& prefix) { return !inside.contains(prefix.family()); });
+        // wg-quick makes a route of each, by which nobody would be reached without an address; who states "::/0" wants
+        // that of everything.
+        auto allowed_ips = peer.allowed_ips;
+        std::erase_if(allowed_ips, [&](const IpPrefix& prefix) {
+            return !inside.contains(prefix.family()) && prefix.length() > 0;
+        });
         out += peer_section(intent, name, key, allowed_ips);
     }
     return out;

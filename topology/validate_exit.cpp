@@ -40,7 +40,10 @@ void check_masquerade(const Topology& topology, const Node& spoke, Findings& fin
     const Masquerade& masquerade = *topology.hub.masquerade;
     const auto& sources = masquerade.sources;
     for (const IpPrefix& own : ipv4_sources(topology, spoke)) {
-        const auto has = [&](const auto& source) { return source.value.contains(own.address()); };
+        const bool is_lan = own.address() == own.network().address();
+        const auto has = [&](const auto& source) {
+            return is_lan ? source.value.overlaps(own) : source.value.contains(own.address());
+        };
         if (sources.empty() || !is_private(own.address()) || std::any_of(sources.begin(), sources.end(), has)) continue;
         findings.error(spoke.exit->at, exit_path(spoke),
                        fmt::format("packets of {} would leave the hub as they are: none of masquerade.sources has "
@@ -49,8 +52,10 @@ void check_masquerade(const Topology& topology, const Node& spoke, Findings& fin
     }
     const IfName& out = masquerade.out.value;
     const auto& bridge = topology.hub.bridge;
+    const bool may_lead_out = topology.hub.underlay.in_bridge.value ||
+                              (bridge && (bridge->existing.value || !bridge->ports.empty()));
     const bool leads_inside =
-        (bridge && bridge->name.value == out && !topology.hub.underlay.in_bridge.value) ||
+        (bridge && bridge->name.value == out && !may_lead_out) ||
         (topology.hub.wireguard && topology.hub.wireguard->interface.value == out);
     if (!leads_inside) return;
     findings.error(spoke.exit->at, exit_path(spoke),

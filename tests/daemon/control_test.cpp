@@ -129,11 +129,10 @@ TEST_SUITE("control: the socket") {
         auto client = Client::connect(directory);
         REQUIRE(client);
         CHECK(client->is_open());
-        {
-            const netlink::UniqueFd server{::accept(listener.get(), nullptr, nullptr)};
-            const std::string_view half = "ok 5\nst";
-            REQUIRE(::send(server.get(), half.data(), half.size(), 0) == ssize_t(half.size()));
-        }
+        const netlink::UniqueFd server{::accept(listener.get(), nullptr, nullptr)};
+        const std::string_view half = "ok 5\nst";
+        REQUIRE(::send(server.get(), half.data(), half.size(), 0) == ssize_t(half.size()));
+        REQUIRE(::shutdown(server.get(), SHUT_WR) == 0);
         const auto answered = client->ask({"state", "", ""});
         REQUIRE_FALSE(answered);
         CHECK(answered.error().kind == Error::Kind::Failed);

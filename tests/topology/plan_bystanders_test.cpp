@@ -54,6 +54,14 @@ struct Vultr : Story {
     }
 };
 
+/// All steps are done, and neither what was lost is put back nor the ledger written.
+void kill_down(Story& story) {
+    story.intent = NodeIntent{.network = story.intent.network};
+    const Plan down = story.plan_now();
+    for (const PlannedStep& planned : down.steps) REQUIRE(story.kernel.execute(planned.step));
+    story.ledger = down.ledger_during;
+}
+
 }  // namespace
 
 TEST_SUITE("plan: bystanders") {
@@ -130,10 +138,12 @@ TEST_SUITE("plan: bystanders") {
         std::erase_if(story.kernel.state.neighbours,
                       [](const Neighbour& n) { return n.address == IpAddress::parse("fe80::1"); });
         story.kernel.state.neighbours.insert(neighbour("br-uplink", "fe80::1", "02:00:00:00:0f:02"));
-        bool is_applied = false;
+        bool is_applied = false, is_killed = false;
         SUBCASE("at once") {}
         SUBCASE("after an apply") { is_applied = true; }
+        SUBCASE("by a second down, after the first was killed") { is_killed = true; }
         if (is_applied) story.apply();
+        if (is_killed) kill_down(story);
         story.down();
         CHECK(story.kernel.state.neighbours.contains(neighbour("enp1s0", "fe80::1", "02:00:00:00:0f:02")));
         CHECK(story.kernel.state.neighbours.size() == count);
@@ -281,6 +291,10 @@ TEST_SUITE("plan: bystanders") {
         apply();
         CHECK(story.kernel.calls == writes);
         SUBCASE("left alone") { route.metrics["mtu"] = 1460; }
+        SUBCASE("a down is killed") {
+            kill_down(story);
+            route.metrics["mtu"] = 1460;
+        }
         SUBCASE("somebody has another wish since") {
             state.routes.erase(route);
             route.metrics["mtu"] = 1290;
