@@ -295,7 +295,7 @@ void Planner::doubt_underlay() {
         plan_.notes.push_back(std::move(doubt.evidence));
 }
 
-/// Where packets could take it: not of a VRF, nor of a link that is down.
+/// On a link where it has a say in where packets go: one that is up, and neither a port nor in a VRF.
 bool Planner::is_somebody_elses(const Address& address) const {
     const Link* link = found_link(address.link);
     const bool moves = intent_.uplink_move && address.link == intent_.uplink_move->uplink;

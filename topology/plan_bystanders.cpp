@@ -209,7 +209,7 @@ void Planner::take_over_bystanders(Bystanders& after) const {
         const bool by_kernel = narrowed != nullptr && link != nullptr && link->mtu &&
                                narrowed->metrics.at("mtu") == link->mtu->bytes();
         const bool is_replaced = std::any_of(found_.routes.begin(), found_.routes.end(), [&](const Route& now) {
-            const auto ways = ways_of(each);   // of IPv6, two by two devices are one of several ways
+            const auto ways = ways_of(each);   // two of IPv6 by different devices stand beside each other
             const bool beside = now.destination.family() == Family::Ipv6 &&
                                 std::ranges::none_of(ways, [&](const NextHop& way) { return uses(now, way.device); });
             return is_same_route(now, each) && !beside && now.protocol != route_protocol && !is_automatic(now);
