@@ -5,10 +5,12 @@
 //     UDP | GUE 00 2F 00 00 | GRE 20 00 65 58, key | Ethernet …
 
 #include "daemon/wire/ecn.hpp"
+#include "daemon/wire/frame.hpp"
 #include "daemon/wire/gre.hpp"
 #include "daemon/wire/gue.hpp"
 
 #include <array>
+#include <cstring>
 
 namespace overlay::datapath {
 
@@ -19,6 +21,12 @@ class GretapGueHeader {
 
     explicit GretapGueHeader(std::optional<std::uint32_t> key);
     [[nodiscard]] wire::Bytes bytes() const { return {bytes_.data(), size_bytes_}; }
+    /// Whether a frame follows these very bytes, as it does in nearly all that comes: what decapsulate() would say is
+    /// known then.
+    [[nodiscard]] bool begins(wire::Bytes datagram) const {
+        return datagram.size() >= size_bytes_ + wire::ethernet_size_bytes &&
+               std::memcmp(datagram.data(), bytes_.data(), size_bytes_) == 0;
+    }
 
   private:
     std::array<std::byte, max_size_bytes> bytes_{};

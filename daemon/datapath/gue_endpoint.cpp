@@ -251,20 +251,18 @@ void GueEndpoint::deliver(const io::Received& received) {
     const Source from{.local = received.to,
                       .remote = received.from.address(),
                       .traffic_class = received.traffic_class,
-                      .segment_bytes = received.segment_bytes};
+                      .segment_bytes = received.segment_bytes,
+                      .is_uncut = is_one};
     for (std::size_t at = 0; at < whole; at += step)
         deliver_one(from, received.bytes.subspan(at, std::min(step, whole - at)));
 }
 
-/// Most datagrams are of the link that the one before was of.
-GueEndpoint::Link* GueEndpoint::link_of(const Source& from,
-                                        const std::optional<std::uint32_t>& key) {
-    const auto is_its = [&](const Link& link) {
-        const IpAddress& local = link.config.local;
-        return link.config.key == key && link.config.remote == from.remote &&
-               (local == from.local || local.is_unspecified());
-    };
-    if (last_ != nullptr && is_its(*last_)) return last_;
+bool GueEndpoint::is_between_ends(const Link& link, const Source& from) {
+    const IpAddress& local = link.config.local;
+    return link.config.remote == from.remote && (local == from.local || local.is_unspecified());
+}
+
+GueEndpoint::Link* GueEndpoint::link_of(const Source& from, const std::optional<std::uint32_t>& key) {
     for (const IpAddress& local : {from.local, IpAddress{}}) {
         const auto found = by_address_.find({local, from.remote, key});
         if (found != by_address_.end()) return last_ = found->second;
@@ -272,20 +270,25 @@ GueEndpoint::Link* GueEndpoint::link_of(const Source& from,
     return nullptr;
 }
 
+/// Most datagrams are of the link that the one before was of.
 void GueEndpoint::deliver_one(const Source& from, MutableBytes datagram) {
+    if (last_ != nullptr && last_->header.begins(datagram) && is_between_ends(*last_, from))
+        return deliver_frame(*last_, from, datagram.subspan(last_->header.bytes().size()));
     const auto inside = decapsulate(datagram);
     if (!inside) return strays_.count(inside.error());
     Link* const link = link_of(from, inside->key);
     if (link == nullptr) return strays_.count(DropReason::NoLink);
-    DevicePort& port = link->port;
-    if (const auto inner = traffic_class(inside->frame, Inner::Ethernet)) {
+    deliver_frame(*link, from, inside->frame);
+}
+
+void GueEndpoint::deliver_frame(Link& link, const Source& from, MutableBytes frame) {
+    if (const auto inner = traffic_class(frame, Inner::Ethernet)) {
         const auto ecn = decapsulate_ecn(ecn_of(from.traffic_class), ecn_of(*inner));
-        if (!ecn) return port.counters.count(DropReason::Ecn);
-        if (*ecn != ecn_of(*inner)) set_ecn(inside->frame, Inner::Ethernet, *ecn);
+        if (!ecn) return link.port.counters.count(DropReason::Ecn);
+        if (*ecn != ecn_of(*inner)) set_ecn(frame, Inner::Ethernet, *ecn);
     }
-    const bool is_one = datagram.size() > from.segment_bytes;
-    if (is_one) port.deliver_super_frame(inside->frame, from.segment_bytes);
-    else port.deliver(inside->frame);
+    if (from.is_uncut) link.port.deliver_super_frame(frame, from.segment_bytes);
+    else link.port.deliver(frame);
 }
 
 }  // namespace overlay::datapath

@@ -32,7 +32,7 @@ struct GueLinkConfig {
 
 struct GueEndpointConfig {
     std::string name;   ///< how it is called, to be changed or removed
-    io::UdpOptions socket;
+    io::UdpOptions socket{.buffer_bytes = 2 * 1024 * 1024};
     std::vector<GueLinkConfig> links;
 };
 
@@ -81,8 +81,11 @@ class GueEndpoint final : private io::Reader {
         IpAddress remote;
         std::uint8_t traffic_class;
         std::size_t segment_bytes;
+        bool is_uncut;   ///< the datagram is a super-frame of such segments
     };
     void deliver_one(const Source& from, wire::MutableBytes datagram);
+    [[nodiscard]] static bool is_between_ends(const Link& link, const Source& from);
+    void deliver_frame(Link& link, const Source& from, wire::MutableBytes frame);
     [[nodiscard]] Link* link_of(const Source& from, const std::optional<std::uint32_t>& key);
     [[nodiscard]] Destination destination_of(const Link& link, wire::Bytes frame) const;
 

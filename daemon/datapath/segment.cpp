@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 
 namespace overlay::datapath {
 
@@ -11,13 +12,35 @@ namespace {
 
 using namespace wire;
 
-constexpr std::uint8_t tcp_fin = 0x01, tcp_psh = 0x08, tcp_cwr = 0x80;
-constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16;
+constexpr std::uint16_t tcp_fin = 0x01, tcp_psh = 0x08, tcp_cwr = 0x80;
+constexpr std::size_t tcp_sequence_at = 4, tcp_flags_at = 12, tcp_checksum_at = 16;   // flags: behind the length
 constexpr std::size_t udp_length_at = 4, udp_checksum_at = 6;
 
 Bytes addresses_of(Bytes frame, const FrameHeaders& headers) {
     return headers.is_ipv6 ? frame.subspan(headers.network_at + std::size_t{8}, 32)
                            : frame.subspan(headers.network_at + std::size_t{12}, 8);
+}
+
+/// Of bytes that begin at `from`, less the 16-bit words at `words_at`: to add a word's complement takes it out.
+Sum sum_without(Bytes frame, std::size_t from, std::size_t to, std::initializer_list<std::size_t> words_at) {
+    Sum sum = sum_of(frame.subspan(from, to - from));
+    for (const std::size_t at : words_at) sum += static_cast<std::uint16_t>(~load16(frame, at));
+    return sum;
+}
+
+/// What is the same in all segments is summed once. To sum a header that was written a moment ago, field by field,
+/// would cost as much as to sum the payload.
+void sum_headers(SegmentPlan& plan) {
+    const std::size_t ip = plan.headers.network_at, at = plan.headers.transport_at, end = plan.header_bytes();
+    if (!plan.headers.is_ipv6) plan.network_sum = sum_without(plan.frame, ip, at, {ip + 2, ip + 4, ip + 10});
+    plan.transport_sum = sum_of(addresses_of(plan.frame, plan.headers)) + plan.headers.protocol;
+    if (plan.headers.protocol == protocol_udp) {
+        plan.transport_sum += sum_without(plan.frame, at, end, {at + udp_length_at, at + udp_checksum_at});
+    } else {
+        plan.transport_sum += sum_without(plan.frame, at, end,
+                                          {at + tcp_sequence_at, at + tcp_sequence_at + 2, at + tcp_flags_at,
+                                           at + tcp_checksum_at});
+    }
 }
 
 void write_network_header(const SegmentPlan& plan, std::size_t index, MutableBytes to,
@@ -28,20 +51,24 @@ void write_network_header(const SegmentPlan& plan, std::size_t index, MutableByt
         return;
     }
     const std::size_t header_bytes = std::size_t{plan.headers.transport_at} - at;
-    store16(to, at + 2, static_cast<std::uint16_t>(header_bytes + transport_bytes));
-    store16(to, at + 4, static_cast<std::uint16_t>(load16(to, at + 4) + index));
-    store16(to, at + 10, 0);
-    store16(to, at + 10, checksum_of(sum_of(to.subspan(at, header_bytes))));
+    const auto total_bytes = static_cast<std::uint16_t>(header_bytes + transport_bytes);
+    const auto identification = static_cast<std::uint16_t>(load16(plan.frame, at + 4) + index);
+    store16(to, at + 2, total_bytes);
+    store16(to, at + 4, identification);
+    store16(to, at + 10, checksum_of(plan.network_sum + total_bytes + identification));
 }
 
-void write_tcp_header(const SegmentPlan& plan, std::size_t index, MutableBytes to) {
+/// The sum of what it wrote.
+Sum write_tcp_header(const SegmentPlan& plan, std::size_t index, MutableBytes to) {
     const std::size_t at = plan.headers.transport_at;
-    const auto before_it = static_cast<std::uint32_t>(index * plan.segment_bytes);
-    store32(to, at + 4, load32(to, at + 4) + before_it);
-    std::uint8_t flags = load8(to, at + tcp_flags_at);
-    if (index + 1 != plan.count) flags &= static_cast<std::uint8_t>(~(tcp_fin | tcp_psh));
-    if (index != 0) flags &= static_cast<std::uint8_t>(~tcp_cwr);
-    store8(to, at + tcp_flags_at, flags);
+    const std::uint32_t sequence =
+        load32(plan.frame, at + tcp_sequence_at) + static_cast<std::uint32_t>(index * plan.segment_bytes);
+    store32(to, at + tcp_sequence_at, sequence);
+    std::uint16_t flags = load16(plan.frame, at + tcp_flags_at);
+    if (index + 1 != plan.count) flags &= static_cast<std::uint16_t>(~(tcp_fin | tcp_psh));
+    if (index != 0) flags &= static_cast<std::uint16_t>(~tcp_cwr);
+    store16(to, at + tcp_flags_at, flags);
+    return Sum{sequence} + flags;
 }
 
 }  // namespace
@@ -75,7 +102,7 @@ Parsed<SegmentPlan> plan_segments(Bytes frame, const VnetHeader& header, Inner i
     const std::size_t payload_bytes = headers->end_at - plan.header_bytes();
     plan.count = std::max<std::size_t>(
         1, (payload_bytes + plan.segment_bytes - 1) / plan.segment_bytes);
-    plan.fixed_sum = sum_of(addresses_of(frame, *headers)) + headers->protocol;
+    sum_headers(plan);
     return plan;
 }
 
@@ -85,19 +112,17 @@ void write_segment_headers(const SegmentPlan& plan, std::size_t index, MutableBy
     const std::size_t at = plan.headers.transport_at;
     const std::size_t transport_bytes = plan.header_bytes() - at + payload.size();
     write_network_header(plan, index, to, transport_bytes);
+    // A TCP or UDP header has an even length, so the payload's sum can be added as it is.
+    Sum sum = plan.transport_sum + transport_bytes + sum_of(payload);
     const bool is_udp = plan.headers.protocol == protocol_udp;
     if (is_udp) {
         store16(to, at + udp_length_at, static_cast<std::uint16_t>(transport_bytes));
+        sum += transport_bytes;
     } else {
-        write_tcp_header(plan, index, to);
+        sum += write_tcp_header(plan, index, to);
     }
-    const std::size_t field = at + (is_udp ? udp_checksum_at : tcp_checksum_at);
-    store16(to, field, 0);
-    // A TCP or UDP header has an even length, so the payload's sum can be added as it is.
-    const Sum sum = plan.fixed_sum + transport_bytes +
-                    sum_of(to.subspan(at, plan.header_bytes() - at)) + sum_of(payload);
     const std::uint16_t checksum = checksum_of(sum);
-    store16(to, field, is_udp && checksum == 0 ? 0xffff : checksum);
+    store16(to, at + (is_udp ? udp_checksum_at : tcp_checksum_at), is_udp && checksum == 0 ? 0xffff : checksum);
 }
 
 }  // namespace overlay::datapath

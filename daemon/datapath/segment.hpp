@@ -7,6 +7,7 @@
 //
 // Knows nothing of tunnels and descriptors.
 
+#include "daemon/wire/checksum.hpp"
 #include "daemon/wire/frame.hpp"
 #include "daemon/wire/parsed.hpp"
 #include "daemon/wire/virtio_net.hpp"
@@ -19,7 +20,8 @@ struct SegmentPlan {
     wire::Bytes frame;
     std::size_t segment_bytes = 0;   ///< payload of each but the last
     std::size_t count = 0;
-    std::uint64_t fixed_sum = 0;         ///< of what is the same in the checksum of every segment
+    wire::Sum network_sum = 0;     ///< of the IPv4 header, less what differs from segment to segment
+    wire::Sum transport_sum = 0;   ///< of pseudo-header and TCP or UDP header, likewise
 
     [[nodiscard]] std::size_t header_bytes() const { return headers.payload_at; }
     [[nodiscard]] std::size_t payload_bytes(std::size_t index) const;

@@ -15,9 +15,6 @@ namespace overlay::io {
 
 namespace {
 
-// A burst of some thirty super-frames. Seven times as much carries no more, and all that is in it waits: round trips
-// under full load took twice as long (docs/benchmarks.md).
-constexpr int wanted_buffer_bytes = 1024 * 1024;
 constexpr int full_patience_ms = 2;
 constexpr std::size_t batch = 32;   // sends in one call
 
@@ -32,11 +29,9 @@ Offload switch_offload(int fd, int option, int value, const Offload& wanted) {
 }
 
 /// Beyond net.core.rmem_max where we may, up to it where we may not.
-void grow_buffers(int fd) {
-    if (!set(fd, SOL_SOCKET, SO_RCVBUFFORCE, wanted_buffer_bytes))
-        set(fd, SOL_SOCKET, SO_RCVBUF, wanted_buffer_bytes);
-    if (!set(fd, SOL_SOCKET, SO_SNDBUFFORCE, wanted_buffer_bytes))
-        set(fd, SOL_SOCKET, SO_SNDBUF, wanted_buffer_bytes);
+void grow_buffers(int fd, int wanted_bytes) {
+    if (!set(fd, SOL_SOCKET, SO_RCVBUFFORCE, wanted_bytes)) set(fd, SOL_SOCKET, SO_RCVBUF, wanted_bytes);
+    if (!set(fd, SOL_SOCKET, SO_SNDBUFFORCE, wanted_bytes)) set(fd, SOL_SOCKET, SO_SNDBUF, wanted_bytes);
 }
 
 /// TTL, "don't fragment", the traffic class of what comes; each a refinement that an old kernel may lack.
@@ -169,7 +164,7 @@ Result<UdpSocket> UdpSocket::open_at(const UdpOptions& options, const Offloads& 
     UniqueFd fd{::socket(is_ipv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     if (!fd) return fail(system_error(doing, errno));
     set_ip_options(fd.get(), options);
-    grow_buffers(fd.get());
+    grow_buffers(fd.get(), options.buffer_bytes);
     if (beside_another) set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     const std::array<std::uint8_t, 16> any{};
     const IpAddress local =

@@ -43,7 +43,7 @@ bool goes_through(const GretapAttributes& gretap, const IfName& device) {
 // ---- the engine's words -------------------------------------------------------------------------
 
 Result<void> Carried::carry(const FouPort& port, const Links& links) {
-    datapath::GueEndpointConfig config{.name = name_of(port), .socket = {}, .links = {}};
+    datapath::GueEndpointConfig config{.name = name_of(port)};
     config.socket.family = port.family;
     config.socket.port = port.port;
     config.socket.local_address = io::UdpOptions::LocalAddress::Tell;
