@@ -1,7 +1,5 @@
 #include "daemon/datapath/gretap_gue.hpp"
 
-#include "daemon/wire/frame.hpp"
-
 namespace overlay::datapath {
 
 using namespace wire;

@@ -41,7 +41,9 @@ GueEndpoint::~GueEndpoint() = default;
 
 Result<std::unique_ptr<GueEndpoint>> GueEndpoint::open(const GueEndpointConfig& config,
                                                        const EndpointTools& tools) {
-    auto socket = io::UdpSocket::open(config.socket, tools.offloads);
+    io::UdpOptions options = config.socket;
+    options.kernel_buffer_bytes = tools.workspace.memory.gue_socket_bytes;
+    auto socket = io::UdpSocket::open(options, tools.offloads);
     if (!socket) return pass_on(socket);
     auto out = of(std::move(*socket), config.socket, tools);
     if (!out) return out;
@@ -246,20 +248,20 @@ void GueEndpoint::on_readable() {
 /// Cuts what came into datagrams, unless it is one that nobody has cut.
 void GueEndpoint::deliver(const io::Received& received) {
     const std::size_t whole = received.bytes.size();
-    const bool is_one = received.segment_bytes < whole && is_uncut(received.bytes);
-    const std::size_t step = is_one ? whole : std::max<std::size_t>(received.segment_bytes, 1);
+    const bool is_super_frame = received.segment_bytes < whole && is_uncut(received.bytes);
+    const std::size_t step = is_super_frame ? whole : std::max<std::size_t>(received.segment_bytes, 1);
     const Source from{.local = received.to,
                       .remote = received.from.address(),
                       .traffic_class = received.traffic_class,
                       .segment_bytes = received.segment_bytes,
-                      .is_uncut = is_one};
+                      .is_super_frame = is_super_frame};
     for (std::size_t at = 0; at < whole; at += step)
         deliver_one(from, received.bytes.subspan(at, std::min(step, whole - at)));
 }
 
+/// The very addresses: a link for any of ours may have to stand back behind another one, which link_of() knows.
 bool GueEndpoint::is_between_ends(const Link& link, const Source& from) {
-    const IpAddress& local = link.config.local;
-    return link.config.remote == from.remote && (local == from.local || local.is_unspecified());
+    return link.config.remote == from.remote && link.config.local == from.local;
 }
 
 GueEndpoint::Link* GueEndpoint::link_of(const Source& from, const std::optional<std::uint32_t>& key) {
@@ -287,7 +289,7 @@ void GueEndpoint::deliver_frame(Link& link, const Source& from, MutableBytes fra
         if (!ecn) return link.port.counters.count(DropReason::Ecn);
         if (*ecn != ecn_of(*inner)) set_ecn(frame, Inner::Ethernet, *ecn);
     }
-    if (from.is_uncut) link.port.deliver_super_frame(frame, from.segment_bytes);
+    if (from.is_super_frame) link.port.deliver_super_frame(frame, from.segment_bytes);
     else link.port.deliver(frame);
 }
 

@@ -21,7 +21,7 @@ namespace overlay::datapath {
 
 struct GueLinkConfig {
     IfName device;
-    IpAddress local;   ///< where the other end sends to; unspecified: any of ours
+    IpAddress local;   ///< where the other end sends to; 0.0.0.0: any of ours
     IpAddress remote;
     std::uint16_t remote_port = 0;
     std::optional<std::uint32_t> key;
@@ -32,7 +32,7 @@ struct GueLinkConfig {
 
 struct GueEndpointConfig {
     std::string name;   ///< how it is called, to be changed or removed
-    io::UdpOptions socket{.buffer_bytes = 2 * 1024 * 1024};
+    io::UdpOptions socket;   ///< its buffers are what Memory says
     std::vector<GueLinkConfig> links;
 };
 
@@ -81,7 +81,7 @@ class GueEndpoint final : private io::Reader {
         IpAddress remote;
         std::uint8_t traffic_class;
         std::size_t segment_bytes;
-        bool is_uncut;   ///< the datagram is a super-frame of such segments
+        bool is_super_frame;   ///< that nobody has cut into such segments
     };
     void deliver_one(const Source& from, wire::MutableBytes datagram);
     [[nodiscard]] static bool is_between_ends(const Link& link, const Source& from);

@@ -16,6 +16,7 @@ struct Memory {
     std::size_t slots;             ///< how many those may be
     std::size_t slices;            ///< of what is sent in one turn
     std::size_t super_frames;      ///< of each device, until they are written
+    int gue_socket_bytes;          ///< of the kernel's, each way: what a GUE port has not taken or sent yet
     bool multi_buffer_crypto;      ///< libipsec-mb: fast, and some four megabytes of code and tables
     bool keeps_start_pages;        ///< of code that only the start needed; else io::let_go_of_file_pages()
 
@@ -30,6 +31,7 @@ inline constexpr Memory default_memory{.turn_bytes = 256 * 1024,
                                        .slots = 1024,
                                        .slices = 4096,
                                        .super_frames = 256,
+                                       .gue_socket_bytes = 2 * 1024 * 1024,
                                        .multi_buffer_crypto = true,
                                        .keeps_start_pages = true};
 
@@ -40,6 +42,7 @@ inline constexpr Memory small_memory{.turn_bytes = 132 * 1024,
                                      .slots = 256,
                                      .slices = 1024,
                                      .super_frames = 64,
+                                     .gue_socket_bytes = 1024 * 1024,
                                      .multi_buffer_crypto = false,
                                      .keeps_start_pages = false};
 

@@ -1,7 +1,5 @@
 #include "daemon/datapath/segment.hpp"
 
-#include "daemon/wire/checksum.hpp"
-
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
@@ -13,7 +11,7 @@ namespace {
 using namespace wire;
 
 constexpr std::uint16_t tcp_fin = 0x01, tcp_psh = 0x08, tcp_cwr = 0x80;
-constexpr std::size_t tcp_sequence_at = 4, tcp_flags_at = 12, tcp_checksum_at = 16;   // flags: behind the length
+constexpr std::size_t tcp_sequence_at = 4, tcp_offset_and_flags_at = 12, tcp_checksum_at = 16;
 constexpr std::size_t udp_length_at = 4, udp_checksum_at = 6;
 
 Bytes addresses_of(Bytes frame, const FrameHeaders& headers) {
@@ -28,8 +26,8 @@ Sum sum_without(Bytes frame, std::size_t from, std::size_t to, std::initializer_
     return sum;
 }
 
-/// What is the same in all segments is summed once. To sum a header that was written a moment ago, field by field,
-/// would cost as much as to sum the payload.
+/// What is the same in all segments is summed once. A header just written could be summed instead, but wide loads of
+/// what narrow stores have just written cannot be forwarded: the wait took as long as the payload's sum.
 void sum_headers(SegmentPlan& plan) {
     const std::size_t ip = plan.headers.network_at, at = plan.headers.transport_at, end = plan.header_bytes();
     if (!plan.headers.is_ipv6) plan.network_sum = sum_without(plan.frame, ip, at, {ip + 2, ip + 4, ip + 10});
@@ -38,7 +36,7 @@ void sum_headers(SegmentPlan& plan) {
         plan.transport_sum += sum_without(plan.frame, at, end, {at + udp_length_at, at + udp_checksum_at});
     } else {
         plan.transport_sum += sum_without(plan.frame, at, end,
-                                          {at + tcp_sequence_at, at + tcp_sequence_at + 2, at + tcp_flags_at,
+                                          {at + tcp_sequence_at, at + tcp_sequence_at + 2, at + tcp_offset_and_flags_at,
                                            at + tcp_checksum_at});
     }
 }
@@ -64,10 +62,10 @@ Sum write_tcp_header(const SegmentPlan& plan, std::size_t index, MutableBytes to
     const std::uint32_t sequence =
         load32(plan.frame, at + tcp_sequence_at) + static_cast<std::uint32_t>(index * plan.segment_bytes);
     store32(to, at + tcp_sequence_at, sequence);
-    std::uint16_t flags = load16(plan.frame, at + tcp_flags_at);
+    std::uint16_t flags = load16(plan.frame, at + tcp_offset_and_flags_at);
     if (index + 1 != plan.count) flags &= static_cast<std::uint16_t>(~(tcp_fin | tcp_psh));
     if (index != 0) flags &= static_cast<std::uint16_t>(~tcp_cwr);
-    store16(to, at + tcp_flags_at, flags);
+    store16(to, at + tcp_offset_and_flags_at, flags);
     return Sum{sequence} + flags;
 }
 

@@ -164,7 +164,7 @@ Result<UdpSocket> UdpSocket::open_at(const UdpOptions& options, const Offloads& 
     UniqueFd fd{::socket(is_ipv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     if (!fd) return fail(system_error(doing, errno));
     set_ip_options(fd.get(), options);
-    grow_buffers(fd.get(), options.buffer_bytes);
+    grow_buffers(fd.get(), options.kernel_buffer_bytes);
     if (beside_another) set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     const std::array<std::uint8_t, 16> any{};
     const IpAddress local =

@@ -79,9 +79,9 @@ struct UdpOptions {
     std::uint16_t port = 0;
     std::uint8_t ttl = 64;
     std::uint32_t mark = 0;           ///< SO_MARK, which policy routing and firewalls see; 0: none
-    /// Of each direction. All that is in it waits, and what it has no room for is lost: some two milliseconds of what
-    /// the socket's user carries (docs/benchmarks.md).
-    int buffer_bytes = 1024 * 1024;
+    /// Asked for in each direction; the kernel allows twice as much (socket(7)). All that is in it waits, and what it
+    /// has no room for is lost (docs/benchmarks.md tells what more or less of it did).
+    int kernel_buffer_bytes = 1024 * 1024;
     /// Whether the outer packet may be cut on its way, here or by an IPv4 router.
     enum class Fragments : std::uint8_t { Never, Allowed } fragments = Fragments::Never;
     /// Whether Received says which of our addresses a datagram came to.

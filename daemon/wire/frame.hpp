@@ -31,10 +31,6 @@ struct FrameHeaders {
 inline constexpr std::uint8_t protocol_tcp = 6;
 inline constexpr std::uint8_t protocol_udp = 17;
 
-/// Where the network header is, behind Ethernet and up to two VLAN tags (802.1ad); nullopt: not IP, or cut
-/// short.
-[[nodiscard]] std::optional<std::size_t> network_offset(Bytes frame, Inner inner);
-
 /// nullopt: not TCP or UDP, a fragment, an IPv6 extension header, or a length that does not fit.
 /// Errors:  none; never allocates, logs or throws.
 /// Sources: RFC 791 §3.1, RFC 8200 §3, RFC 9293 §3.1, RFC 768.

@@ -4,6 +4,7 @@ is found out at start; what the file says holds for the overlayd that apply star
 """
 
 import pathlib
+import re
 import socket
 import sys
 
@@ -120,6 +121,20 @@ def _(s):
     s.equal({name: len(each) for name, each in resident.items()}, dict.fromkeys(network.nodes, 2), "processes of overlayd")
     s.check(all(mib <= 8 for each in resident.values() for mib in each), f"MiB: {resident}")
     s.note(f"MiB: {resident}")
+
+
+@story("what waits in the kernel: two megabytes at a GUE port, one with memory = small and for WireGuard, at each thread")
+def _(s):
+    network = Network(s, "gue", "wg")
+
+    def buffers(port):   # of each socket, receiving and sending; the kernel allows twice what is asked for (socket(7))
+        told = network.node["hub"].run("ss", "-uanmH", "sport", "=", f":{port}").out
+        return re.findall(r"\brb(\d+),.*?\btb(\d+)", told)
+
+    for words, threads, gue_bytes in (("", 1, 2 << 21), ("threads = 3\n", 3, 2 << 21), ("memory = small\n", 1, 2 << 20)):
+        network.restart(words)
+        s.equal(buffers(5555), [(str(gue_bytes), str(gue_bytes))] * threads, f"GUE, with {words!r}")
+        s.equal(set(buffers(51820)), {(str(2 << 20), str(2 << 20))}, f"WireGuard, with {words!r}")
 
 
 @story("where wg's folder cannot be had, links are carried all the same, and wg reaches them when it can")
