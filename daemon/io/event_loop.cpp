@@ -54,9 +54,10 @@ Result<void> EventLoop::sleep() {
 
 void EventLoop::tell() {
     for (const epoll_event& event : std::span{events_}.first(count_)) {
-        const auto found = readers_.find(event.data.u64);
+        const std::uint64_t id = event.data.u64;   // a copy: epoll_event is packed, no reference may point into it
+        const auto found = readers_.find(id);
         if (found != readers_.end()) found->second->on_readable();
-        if (event.data.u64 != 0) continue;
+        if (id != 0) continue;
         std::uint64_t rings = 0;
         (void)!::read(alarm_.get(), &rings, sizeof rings);
         alarm_at_ = Deadline::max();
