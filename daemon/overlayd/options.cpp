@@ -4,7 +4,7 @@
 #include "daemon/reconcile/reconcile.hpp"
 
 #include <boost/program_options.hpp>
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <charconv>
 #include <sstream>
@@ -77,6 +77,13 @@ Result<void> check_words(const std::string& option, const std::string& value) {
     return {};
 }
 
+/// What Boost says of `read`. It puts what it read in place of %mark%s of its sentence, for ever where that has the
+/// same mark in it (1.74, error_with_option_name::replace_token): then we have but words of our own.
+std::string reason_of(const po::error& error, std::string_view read) {
+    if (read.find('%') == std::string_view::npos) return error.what();
+    return "unknown, incomplete, or said twice (there is a \"%\", which nothing here needs)";
+}
+
 /// Line by line, so that a mistake has a number.
 Result<po::parsed_options> parse_file(const std::string& path, const std::string& content,
                                       const po::options_description& allowed) {
@@ -94,7 +101,7 @@ Result<po::parsed_options> parse_file(const std::string& path, const std::string
                 out.options.push_back(std::move(option));
             }
         } catch (const po::error& error) {
-            return wrong(where, error.what());
+            return wrong(where, reason_of(error, line));
         }
     }
     return out;
@@ -111,7 +118,7 @@ Result<void> add_file(po::variables_map& values, const po::options_description& 
     try {
         po::store(*parsed, values);
     } catch (const po::error& error) {
-        return wrong("read " + path, error.what());
+        return wrong("read " + path, reason_of(error, *content));
     }
     return {};
 }
@@ -144,7 +151,7 @@ Result<void> read_options(const std::vector<std::string>& words, Options& out) {
         if (const auto added = add_file(values, of_both); !added) return added;
         po::notify(values);
     } catch (const po::error& error) {
-        return wrong("read the command line", error.what());
+        return wrong("read the command line", reason_of(error, fmt::format("{}", fmt::join(words, " "))));
     }
     out.offloads = io::Offloads::parse(values["offload"].as<std::string>()).value();
     out.memory = datapath::Memory::parse(values["memory"].as<std::string>()).value();

@@ -86,12 +86,15 @@ TEST_SUITE("overlayd's options") {
         told("[overlayd]\noffload = none\n", "line 1: there are no sections");
         told("offload = none\noffload = auto\n", "'offload' cannot be specified more than once");
         told("supervise = true\n", "line 1: unrecognised option 'supervise'");
+        told("deld\ninvalid_line %invalid_line%\n", "line 1: ");
+        told("\n%invalid_line% of its own mark\n", "line 2: unknown, incomplete, or said twice");
     }
 
     TEST_CASE("a mistake on the command line is told with its option") {
         CHECK(complaint({"--offload", "fast"}).find("--offload: \"fast\" is neither") != std::string::npos);
         CHECK(complaint({"--memory", "1M"}).find("--memory: \"1M\" is neither") != std::string::npos);
         CHECK(complaint({"--ofload", "none"}).find("'--ofload'") != std::string::npos);
+        CHECK(complaint({"--%canonical_option%", "x"}).find("unknown, incomplete") != std::string::npos);
         CHECK(complaint({"--config", "/nonexistent/file"}).find("/nonexistent/file") != std::string::npos);
     }
 
