@@ -14,19 +14,13 @@ namespace {
 using namespace wire;
 
 constexpr std::uint8_t tcp_psh = 0x08, tcp_ack = 0x10;
-/// Bits of the flags byte that may differ within a super-frame, or that TSO sets right again.
-constexpr std::uint8_t tcp_mergeable = tcp_psh | tcp_ack | 0x40;   // ECE stays the same in each
+/// Bits of the flags byte that a frame to be merged may have; the others are set in one segment alone when it is cut.
+constexpr std::uint8_t tcp_mergeable = tcp_psh | tcp_ack | 0x40;   // ECE
 constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16, udp_length_at = 4, udp_checksum_at = 6;
-constexpr std::size_t ipv4_plain_bytes = 20;
 constexpr std::size_t max_ip_bytes = 65535;
 
-Bytes addresses_of(Bytes frame, const FrameHeaders& h) {
-    return h.is_ipv6 ? frame.subspan(h.network_at + std::size_t{8}, 32)
-                     : frame.subspan(h.network_at + std::size_t{12}, 8);
-}
-
 Sum pseudo_sum(Bytes frame, const FrameHeaders& h) {
-    return pseudo_header_sum(addresses_of(frame, h), h.protocol, h.end_at - h.transport_at);
+    return pseudo_header_sum(h.addresses(frame), h.protocol, h.end_at - h.transport_at);
 }
 
 std::size_t checksum_at(const FrameHeaders& h) {
@@ -57,16 +51,21 @@ bool is_of_tunnel(Bytes frame, const FrameHeaders& h) {
     return is_one(h.transport_at) || is_one(h.transport_at + std::size_t{2});
 }
 
-bool is_same_flow(Bytes a, Bytes b, const FrameHeaders& h) {
-    const Bytes one = addresses_of(a, h), other = addresses_of(b, h);
-    return std::memcmp(a.data() + h.transport_at, b.data() + h.transport_at, 4) == 0 &&
-           std::memcmp(one.data(), other.data(), one.size()) == 0;
+/// The same addresses in the same place.
+bool is_same_pair(Bytes a, Bytes b, const FrameHeaders& h) {
+    const Bytes one = h.addresses(a), other = h.addresses(b);
+    return std::memcmp(one.data(), other.data(), one.size()) == 0;
+}
+
+/// A damaged IPv4 header or a UDP length of its own, merged, would come out as a good one.
+bool is_sound(Bytes frame, const FrameHeaders& h) {
+    if (!h.is_ipv6 && fold(sum_of(frame.subspan(h.network_at, ipv4_size_bytes))) != 0xffff) return false;
+    return h.protocol != protocol_udp || load16(frame, h.transport_at + udp_length_at) == h.end_at - h.transport_at;
 }
 
 /// It has payload, and nothing would be lost by merging.
 bool is_mergeable(Bytes frame, const FrameHeaders& h) {
-    if (h.end_at == h.payload_at) return false;
-    if (!h.is_ipv6 && std::size_t{h.transport_at} - h.network_at != ipv4_plain_bytes) return false;
+    if (h.end_at == h.payload_at || h.has_options() || !is_sound(frame, h)) return false;
     if (h.protocol == protocol_udp) return load16(frame, checksum_at(h)) != 0 && !is_of_tunnel(frame, h);
     const std::uint8_t flags = load8(frame, h.transport_at + tcp_flags_at);
     return (flags & ~tcp_mergeable) == 0 && (flags & tcp_ack) != 0;
@@ -103,11 +102,11 @@ Coalescer::Coalescer(Inner inner, const io::Offloads& offloads, std::size_t capa
 
 void Coalescer::add(MutableBytes frame) {
     const auto headers = find_headers(frame, inner_);
-    if (!headers) return append_whole(frame, nullptr);
+    if (!headers) return (void)append_unknown(frame);
     const bool is_udp = headers->protocol == protocol_udp;
-    if (!merges_ || (is_udp && !merges_udp_) || !is_mergeable(frame, *headers)) return append_whole(frame, &*headers);
-    const Checksum checksum = judge_checksum(frame, *headers);
-    if (checksum != Checksum::Good) return append_whole(frame, &*headers);
+    if (!merges_ || (is_udp && !merges_udp_) || !is_mergeable(frame, *headers) ||
+        judge_checksum(frame, *headers) != Checksum::Good)
+        return (void)append_whole(frame, *headers);
 
     const auto payload = frame.subspan(headers->payload_at, headers->end_at - headers->payload_at);
     const bool pushes = !is_udp && (load8(frame, headers->transport_at + tcp_flags_at) & tcp_psh) != 0;
@@ -143,13 +142,16 @@ void Coalescer::add(MutableBytes frame) {
     else fresh.header_.gso_bytes = 0;
 }
 
-void Coalescer::add_super_frame(MutableBytes frame, std::size_t segment_bytes) {
+const SuperFrame& Coalescer::add_super_frame(MutableBytes frame, std::size_t segment_bytes) {
     const auto headers = find_headers(frame, inner_);
-    if (!headers) return append_whole(frame, nullptr);
+    if (!headers) return append_unknown(frame);
     if (SuperFrame* flow = open_flow_of(frame, *headers)) close(*flow);
     SuperFrame& whole = append(frame.first(headers->end_at));
-    whole.frame_count_ = (headers->end_at - headers->payload_at + segment_bytes - 1) / segment_bytes;
+    whole.headers_ = *headers;
+    const std::size_t payload_bytes = headers->end_at - headers->payload_at;
+    whole.frame_count_ = std::max<std::size_t>(1, (payload_bytes + segment_bytes - 1) / segment_bytes);
     hand_over(whole, *headers, segment_bytes);
+    return whole;
 }
 
 std::span<const SuperFrame> Coalescer::finish() {
@@ -178,29 +180,37 @@ SuperFrame& Coalescer::append(MutableBytes frame) {
 }
 
 /// A frame by itself, behind what its flow has had so far.
-void Coalescer::append_whole(MutableBytes frame, const FrameHeaders* headers) {
-    if (headers == nullptr) {
-        append(frame);
-        return;
-    }
-    if (SuperFrame* flow = open_flow_of(frame, *headers)) close(*flow);
+SuperFrame& Coalescer::append_whole(MutableBytes frame, const FrameHeaders& headers) {
+    if (SuperFrame* flow = open_flow_of(frame, headers)) close(*flow);
     SuperFrame& out = append(frame);
-    const std::size_t field = checksum_at(*headers);
-    const bool has_sum = headers->protocol == protocol_tcp || load16(frame, field) != 0;
-    if (!has_sum || load16(frame, field) != fold(pseudo_sum(frame, *headers))) return;
+    const std::size_t field = checksum_at(headers);
+    const bool has_sum = headers.protocol == protocol_tcp || load16(frame, field) != 0;
+    if (!has_sum || load16(frame, field) != fold(pseudo_sum(frame, headers))) return out;
     out.header_.flags = VnetHeader::needs_checksum;
-    out.header_.checksum_start = headers->transport_at;
-    out.header_.checksum_offset = static_cast<std::uint16_t>(field - headers->transport_at);
+    out.header_.checksum_start = headers.transport_at;
+    out.header_.checksum_offset = static_cast<std::uint16_t>(field - headers.transport_at);
+    return out;
+}
+
+/// One whose flow is not known, such as a piece of a datagram: behind all that has gone between its two addresses.
+SuperFrame& Coalescer::append_unknown(MutableBytes frame) {
+    for (std::size_t i = open_count_; i-- > 0;) {
+        SuperFrame& flow = *open_[i];
+        if (frame.size() >= flow.headers_.transport_at && is_same_pair(flow.first_, frame, flow.headers_)) close(flow);
+    }
+    return append(frame);
 }
 
 SuperFrame* Coalescer::open_flow_of(Bytes frame, const FrameHeaders& headers) {
+    const auto ports = [](Bytes of, const FrameHeaders& h) { return load32(of, h.transport_at); };
     for (std::size_t i = 0; i < open_count_; ++i) {
         const FrameHeaders& other = open_[i]->headers_;
         const bool comparable = other.protocol == headers.protocol &&
                                 other.is_ipv6 == headers.is_ipv6 &&
-                                other.network_at == headers.network_at &&
-                                other.transport_at == headers.transport_at;
-        if (comparable && is_same_flow(open_[i]->first_, frame, headers)) return open_[i];
+                                other.network_at == headers.network_at;
+        if (comparable && ports(open_[i]->first_, other) == ports(frame, headers) &&
+            is_same_pair(open_[i]->first_, frame, headers))
+            return open_[i];
     }
     return nullptr;
 }
@@ -245,9 +255,10 @@ void Coalescer::merge_header(SuperFrame& frame) {
     hand_over(frame, h, frame.header_.gso_bytes);
 }
 
-/// Its checksums are left to who cuts it.
+/// Its checksums are left to who cuts it. Behind extension headers, which may hold an address that the sum wants, the
+/// sender has left the right start of it.
 void Coalescer::hand_over(SuperFrame& frame, const FrameHeaders& h, std::size_t segment_bytes) {
-    store16(frame.first_, checksum_at(h), fold(pseudo_sum(frame.first_, h)));
+    if (!h.is_ipv6 || !h.has_options()) store16(frame.first_, checksum_at(h), fold(pseudo_sum(frame.first_, h)));
     frame.header_ = {.flags = VnetHeader::needs_checksum,
                      .gso_type = h.protocol == protocol_udp ? VnetHeader::gso_udp
                                  : h.is_ipv6                ? VnetHeader::gso_tcp6

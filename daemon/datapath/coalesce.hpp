@@ -33,6 +33,8 @@ class SuperFrame {
     [[nodiscard]] std::span<const iovec> slices() const { return {slices_.data(), slice_count_}; }
     [[nodiscard]] std::size_t frame_count() const { return frame_count_; }
     [[nodiscard]] std::size_t size_bytes() const { return size_bytes_; }   ///< without virtio header
+    /// Of the frames that it is cut into.
+    [[nodiscard]] std::size_t cut_bytes() const { return size_bytes_ + (frame_count_ - 1) * headers_.payload_at; }
 
   private:
     friend class Coalescer;
@@ -58,8 +60,8 @@ class Coalescer {
     /// true.
     void add(wire::MutableBytes frame);
     /// A frame that is a super-frame already: a kernel tunnel over veth sends such, with `segment_bytes` of
-    /// payload in each segment and an unfinished checksum.
-    void add_super_frame(wire::MutableBytes frame, std::size_t segment_bytes);
+    /// payload in each segment and an unfinished checksum. What became of it, until the next call.
+    const SuperFrame& add_super_frame(wire::MutableBytes frame, std::size_t segment_bytes);
     [[nodiscard]] bool is_full() const { return used_ == capacity_; }
 
     /// Ends what is open. In the order in which the first frame of each came.
@@ -74,7 +76,8 @@ class Coalescer {
     static constexpr std::size_t max_open = 8;
 
     SuperFrame& append(wire::MutableBytes frame);
-    void append_whole(wire::MutableBytes frame, const wire::FrameHeaders* headers);
+    SuperFrame& append_whole(wire::MutableBytes frame, const wire::FrameHeaders& headers);
+    SuperFrame& append_unknown(wire::MutableBytes frame);
     SuperFrame* open_flow_of(wire::Bytes frame, const wire::FrameHeaders& headers);
     void open(SuperFrame& frame);
     void close(SuperFrame& frame);

@@ -57,20 +57,20 @@ std::optional<DevicePort::Frame> DevicePort::read(MutableBytes room) {
     return out;
 }
 
-void DevicePort::make_room(std::size_t frame_bytes) {
+void DevicePort::make_room() {
     if (coalescer_.is_full()) write_out();
-    ++counters.received_frames;
-    counters.received_bytes += frame_bytes;
 }
 
 void DevicePort::deliver(MutableBytes frame) {
-    make_room(frame.size());
+    make_room();
+    counters.count_received(1, frame.size());
     coalescer_.add(frame);
 }
 
 void DevicePort::deliver_super_frame(MutableBytes frame, std::size_t segment_bytes) {
-    make_room(frame.size());
-    coalescer_.add_super_frame(frame, segment_bytes);
+    make_room();
+    const SuperFrame& added = coalescer_.add_super_frame(frame, segment_bytes);
+    counters.count_received(added.frame_count(), added.cut_bytes());
 }
 
 void DevicePort::write_out() {

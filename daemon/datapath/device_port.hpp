@@ -26,6 +26,10 @@ struct LinkCounters {
         sent_frames += frames;
         sent_bytes += bytes;
     }
+    void count_received(std::size_t frames, std::size_t bytes) {
+        received_frames += frames;
+        received_bytes += bytes;
+    }
     void add_drops_to(std::map<std::string, std::uint64_t>& out) const {
         if (lost_datagrams != 0) out["lost_datagrams"] += lost_datagrams;
         for (std::size_t i = 0; i < drops.size(); ++i) {
@@ -80,7 +84,7 @@ class DevicePort {
   private:
     DevicePort(const IfName& name, io::Tap tap, wire::Inner inner, const io::Offloads& offloads,
                std::size_t super_frames);
-    void make_room(std::size_t frame_bytes);
+    void make_room();
 
     IfName name_;
     io::Tap tap_;

@@ -255,8 +255,11 @@ void GueEndpoint::deliver(const io::Received& received) {
                       .traffic_class = received.traffic_class,
                       .segment_bytes = received.segment_bytes,
                       .is_super_frame = is_super_frame};
-    for (std::size_t at = 0; at < whole; at += step)
+    std::size_t at = 0;
+    do {   // an empty one is counted, too
         deliver_one(from, received.bytes.subspan(at, std::min(step, whole - at)));
+        at += step;
+    } while (at < whole);
 }
 
 /// The very addresses: a link for any of ours may have to stand back behind another one, which link_of() knows.

@@ -14,11 +14,6 @@ constexpr std::uint16_t tcp_fin = 0x01, tcp_psh = 0x08, tcp_cwr = 0x80;
 constexpr std::size_t tcp_sequence_at = 4, tcp_offset_and_flags_at = 12, tcp_checksum_at = 16;
 constexpr std::size_t udp_length_at = 4, udp_checksum_at = 6;
 
-Bytes addresses_of(Bytes frame, const FrameHeaders& headers) {
-    return headers.is_ipv6 ? frame.subspan(headers.network_at + std::size_t{8}, 32)
-                           : frame.subspan(headers.network_at + std::size_t{12}, 8);
-}
-
 /// Of bytes that begin at `from`, less the 16-bit words at `words_at`: to add a word's complement takes it out.
 Sum sum_without(Bytes frame, std::size_t from, std::size_t to, std::initializer_list<std::size_t> words_at) {
     Sum sum = sum_of(frame.subspan(from, to - from));
@@ -26,13 +21,22 @@ Sum sum_without(Bytes frame, std::size_t from, std::size_t to, std::initializer_
     return sum;
 }
 
+/// Of the pseudo-header without its length. A routing header or a home address puts another address there than IP's own
+/// (RFC 8200 §8.1), and the sender has it in the field, as the start of the sum that it left open.
+Sum pseudo_sum_without_length(const SegmentPlan& plan, std::size_t checksum_at) {
+    const FrameHeaders& h = plan.headers;
+    if (!h.is_ipv6 || !h.has_options()) return sum_of(h.addresses(plan.frame)) + h.protocol;
+    return Sum{load16(plan.frame, checksum_at)} + static_cast<std::uint16_t>(~fold(h.end_at - h.transport_at));
+}
+
 /// What is the same in all segments is summed once. A header just written could be summed instead, but wide loads of
 /// what narrow stores have just written cannot be forwarded: the wait took as long as the payload's sum.
 void sum_headers(SegmentPlan& plan) {
     const std::size_t ip = plan.headers.network_at, at = plan.headers.transport_at, end = plan.header_bytes();
     if (!plan.headers.is_ipv6) plan.network_sum = sum_without(plan.frame, ip, at, {ip + 2, ip + 4, ip + 10});
-    plan.transport_sum = sum_of(addresses_of(plan.frame, plan.headers)) + plan.headers.protocol;
-    if (plan.headers.protocol == protocol_udp) {
+    const bool is_udp = plan.headers.protocol == protocol_udp;
+    plan.transport_sum = pseudo_sum_without_length(plan, at + (is_udp ? udp_checksum_at : tcp_checksum_at));
+    if (is_udp) {
         plan.transport_sum += sum_without(plan.frame, at, end, {at + udp_length_at, at + udp_checksum_at});
     } else {
         plan.transport_sum += sum_without(plan.frame, at, end,
@@ -44,11 +48,11 @@ void sum_headers(SegmentPlan& plan) {
 void write_network_header(const SegmentPlan& plan, std::size_t index, MutableBytes to,
                           std::size_t transport_bytes) {
     const std::size_t at = plan.headers.network_at;
+    const std::size_t header_bytes = std::size_t{plan.headers.transport_at} - at;
     if (plan.headers.is_ipv6) {
-        store16(to, at + 4, static_cast<std::uint16_t>(transport_bytes));
+        store16(to, at + 4, static_cast<std::uint16_t>(header_bytes - ipv6_size_bytes + transport_bytes));
         return;
     }
-    const std::size_t header_bytes = std::size_t{plan.headers.transport_at} - at;
     const auto total_bytes = static_cast<std::uint16_t>(header_bytes + transport_bytes);
     const auto identification = static_cast<std::uint16_t>(load16(plan.frame, at + 4) + index);
     store16(to, at + 2, total_bytes);

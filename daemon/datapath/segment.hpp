@@ -33,8 +33,8 @@ struct SegmentPlan {
 [[nodiscard]] wire::Parsed<void> finish_checksum(wire::MutableBytes frame,
                                                  const wire::VnetHeader& header);
 
-/// How to cut a super-frame; `header` says that it is one. Errors: InnerTooShort, when it is not the TCP or
-/// UDP packet that it says it is.
+/// How to cut a super-frame; `header` says that it is one. Errors: InnerTooShort, when find_headers() does not know
+/// it, or as something else than `header` says.
 [[nodiscard]] wire::Parsed<SegmentPlan> plan_segments(wire::Bytes frame,
                                                       const wire::VnetHeader& header,
                                                       wire::Inner inner);

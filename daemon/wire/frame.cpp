@@ -1,7 +1,6 @@
 #include "daemon/wire/frame.hpp"
 
 #include "daemon/wire/checksum.hpp"
-#include "daemon/wire/ip.hpp"
 
 #include <limits>
 
@@ -11,16 +10,16 @@ namespace {
 
 constexpr std::uint16_t type_ipv4 = 0x0800, type_ipv6 = 0x86dd;
 constexpr std::uint16_t type_vlan = 0x8100, type_service_vlan = 0x88a8;
-constexpr std::size_t vlan_tag_bytes = 4;
+constexpr std::size_t vlan_tag_bytes = 4, max_vlan_tags = 8;   // Linux include/linux/if_vlan.h, VLAN_MAX_DEPTH
 constexpr std::size_t tcp_size_bytes = 20, udp_size_bytes = 8;
 
 constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
 
-/// Where the network header is, behind Ethernet and up to two VLAN tags (802.1ad); `nowhere`: not IP, or cut short.
+/// Where the network header is, behind Ethernet and its VLAN tags (802.1Q, 802.1ad); `nowhere`: not IP, or cut short.
 std::size_t find_network(Bytes frame, Inner inner) {
     if (inner == Inner::Ip) return frame.empty() ? nowhere : 0;
     std::size_t type_at = ethernet_size_bytes - 2;
-    for (int tags = 0; tags <= 2; ++tags) {
+    for (std::size_t tags = 0; tags <= max_vlan_tags; ++tags) {
         if (frame.size() < type_at + 2) return nowhere;
         const std::uint16_t type = load16(frame, type_at);
         if (type == type_ipv4 || type == type_ipv6) {
@@ -32,6 +31,21 @@ std::size_t find_network(Bytes frame, Inner inner) {
         type_at += vlan_tag_bytes;
     }
     return nowhere;
+}
+
+/// Steps over what each segment repeats, a header at a time: it says what follows it, and its own length.
+bool skip_extension_headers(Bytes frame, FrameHeaders& out) {
+    constexpr std::uint8_t hop_by_hop = 0, routing = 43, destination_options = 60;
+    constexpr std::size_t unit_bytes = 8, last_at = std::numeric_limits<std::uint16_t>::max() - 60;   // TCP's longest
+    while (out.protocol == hop_by_hop || out.protocol == routing || out.protocol == destination_options) {
+        const std::size_t at = out.transport_at;
+        if (out.end_at < at + unit_bytes) return false;
+        const std::size_t next_at = at + (std::size_t{load8(frame, at + 1)} + 1) * unit_bytes;
+        if (next_at > last_at) return false;
+        out.protocol = load8(frame, at);
+        out.transport_at = static_cast<std::uint16_t>(next_at);
+    }
+    return true;
 }
 
 /// Protocol and extent of the IP header. False: a fragment, or it does not fit into the frame; `out` says nothing then.
@@ -56,7 +70,7 @@ bool parse_ipv6(Bytes frame, std::size_t at, FrameHeaders& out) {
     out.end_at = static_cast<std::uint32_t>(at + ipv6_size_bytes + payload_bytes);
     out.is_ipv6 = true;
     out.protocol = load8(frame, at + 6);
-    return frame.size() - at - ipv6_size_bytes >= payload_bytes;
+    return frame.size() - at - ipv6_size_bytes >= payload_bytes && skip_extension_headers(frame, out);
 }
 
 /// Of TCP or UDP, behind the IP header in `out`.

@@ -1,10 +1,11 @@
 #pragma once
 // Where the headers of a frame are: Ethernet (with VLAN tags), IPv4 or IPv6, TCP or UDP. Enough to cut a
-// super-frame into frames and to put frames together again; a frame of which this is not known is nothing
-// to worry about, it passes whole.
+// super-frame into frames and to put frames together again. A frame of which this is not known passes whole; a
+// super-frame cannot, and is dropped.
 
 #include "daemon/wire/bytes.hpp"
 #include "daemon/wire/ecn.hpp"
+#include "daemon/wire/ip.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -26,14 +27,25 @@ struct FrameHeaders {
     std::uint32_t end_at = 0;         ///< where the IP packet ends; Ethernet may pad behind it
     bool is_ipv6 = false;
     std::uint8_t protocol = 0;        ///< 6: TCP, 17: UDP
+
+    /// IPv4 options or IPv6 extension headers are between the IP header and the transport's.
+    [[nodiscard]] bool has_options() const {
+        return std::size_t{transport_at} - network_at != (is_ipv6 ? ipv6_size_bytes : ipv4_size_bytes);
+    }
+    /// Source and destination as they stand in the IP header.
+    [[nodiscard]] Bytes addresses(Bytes frame) const {
+        return is_ipv6 ? frame.subspan(network_at + std::size_t{8}, 32)
+                       : frame.subspan(network_at + std::size_t{12}, 8);
+    }
 };
 
 inline constexpr std::uint8_t protocol_tcp = 6;
 inline constexpr std::uint8_t protocol_udp = 17;
 
-/// nullopt: not TCP or UDP, a fragment, an IPv6 extension header, or a length that does not fit.
+/// nullopt: not TCP or UDP, a fragment, an IPv6 extension header that no segment of TCP or UDP can repeat (Linux
+/// net/ipv6/ip6_offload.c: hop-by-hop, routing and destination options can be), or a length that does not fit.
 /// Errors:  none; never allocates, logs or throws.
-/// Sources: RFC 791 §3.1, RFC 8200 §3, RFC 9293 §3.1, RFC 768.
+/// Sources: RFC 791 §3.1, RFC 8200 §3 and §4, RFC 9293 §3.1, RFC 768.
 /// Safety:  bytes are hostile; every read is preceded by a size check.
 [[nodiscard]] std::optional<FrameHeaders> find_headers(Bytes frame, Inner inner);
 

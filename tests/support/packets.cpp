@@ -71,10 +71,26 @@ void put_ip(Packet& out, const IpFields& ip) {
     patch16(out, at + 10, 0xffffU & ~unsigned{plain_sum(wire::Bytes{out}.subspan(at, 20))});
 }
 
-/// Of a packet whose IP header begins at `at` and whose transport begins at `transport`.
-std::uint16_t transport_sum(wire::Bytes frame, std::size_t at, std::size_t transport, bool ipv6) {
-    const unsigned protocol = get8(frame, ipv6 ? at + 6 : at + 9);
-    const std::size_t end = ipv6 ? transport + get16(frame, at + 4) : at + get16(frame, at + 2);
+struct Transport {
+    std::size_t at = 0;
+    unsigned protocol = 0;
+};
+
+/// Behind IPv4 options, or IPv6 hop-by-hop and destination options.
+Transport transport_of(wire::Bytes frame, std::size_t at, bool ipv6) {
+    if (!ipv6) return {at + (get8(frame, at) & 15U) * 4, get8(frame, at + 9)};
+    Transport out{at + 40, get8(frame, at + 6)};
+    while (out.protocol == 0 || out.protocol == 60) {
+        out.protocol = get8(frame, out.at);
+        out.at += (get8(frame, out.at + 1) + 1) * 8;
+    }
+    return out;
+}
+
+/// Of a packet whose IP header begins at `at`.
+std::uint16_t transport_sum(wire::Bytes frame, std::size_t at, bool ipv6) {
+    const auto [transport, protocol] = transport_of(frame, at, ipv6);
+    const std::size_t end = ipv6 ? at + 40 + get16(frame, at + 4) : at + get16(frame, at + 2);
     const wire::Bytes addresses = ipv6 ? frame.subspan(at + 8, 32) : frame.subspan(at + 12, 8);
     const std::uint32_t start = plain_sum(addresses) + protocol +
                                 static_cast<std::uint32_t>(end - transport);
@@ -122,12 +138,22 @@ Packet frame_of(const TcpFrame& what) {
     Packet out = ethernet(what.vlan_tags, what.ipv6);
     const std::size_t at = out.size();
     const std::size_t header_bytes = what.timestamps ? 32 : 20;
+    constexpr unsigned char hop_by_hop = 0, destination_options = 60, tcp = 6;
     put_ip(out, {.ipv6 = what.ipv6,
+                 .protocol = what.extension_headers == 2   ? hop_by_hop
+                             : what.extension_headers == 1 ? destination_options
+                                                           : tcp,
                  .traffic_class = what.traffic_class,
                  .ttl = what.ttl,
                  .identification = what.identification,
                  .dont_fragment = what.dont_fragment,
-                 .payload_bytes = header_bytes + what.payload_bytes});
+                 .payload_bytes = 8 * what.extension_headers + header_bytes + what.payload_bytes});
+    for (std::size_t left = what.extension_headers; left > 0; --left) {
+        put8(out, left == 1 ? tcp : destination_options);
+        put8(out, 0);
+        put16(out, 0x0104);   // four bytes of padding
+        put32(out, 0);
+    }
     const std::size_t transport = out.size();
     put16(out, what.source_port);
     put16(out, what.target_port);
@@ -143,7 +169,7 @@ Packet frame_of(const TcpFrame& what) {
     }
     for (std::size_t n = 0; n < what.payload_bytes; ++n)
         put8(out, static_cast<unsigned>(what.payload_seed + what.sequence + n) & 0xffU);
-    patch16(out, transport + 16, 0xffffU & ~unsigned{transport_sum(out, at, transport, what.ipv6)});
+    patch16(out, transport + 16, 0xffffU & ~unsigned{transport_sum(out, at, what.ipv6)});
     return out;
 }
 
@@ -160,7 +186,7 @@ Packet frame_of(const UdpFrame& what) {
     put16(out, 0);
     for (std::size_t n = 0; n < what.payload_bytes; ++n) put8(out, static_cast<unsigned>(n) & 0xffU);
     if (what.has_checksum)
-        patch16(out, transport + 6, 0xffffU & ~unsigned{transport_sum(out, at, transport, what.ipv6)});
+        patch16(out, transport + 6, 0xffffU & ~unsigned{transport_sum(out, at, what.ipv6)});
     return out;
 }
 
@@ -173,13 +199,13 @@ std::string fault_in(wire::Bytes frame) {
     while (get16(frame, at) == 0x8100 || get16(frame, at) == 0x88a8) at += 4;
     const bool ipv6 = get16(frame, at) == 0x86dd;
     at += 2;
-    const std::size_t transport = at + (ipv6 ? 40 : (get8(frame, at) & 15U) * 4);
-    const std::size_t end = ipv6 ? transport + get16(frame, at + 4) : at + get16(frame, at + 2);
+    const auto [transport, protocol] = transport_of(frame, at, ipv6);
+    const std::size_t end = ipv6 ? at + 40 + get16(frame, at + 4) : at + get16(frame, at + 2);
     if (end != frame.size()) return "IP ends at " + std::to_string(end) + ", the frame at " +
                                     std::to_string(frame.size());
     if (!ipv6 && plain_sum(frame.subspan(at, transport - at)) != 0xffff) return "IPv4 checksum";
-    if (transport_sum(frame, at, transport, ipv6) != 0xffff) return "transport checksum";
-    if (get8(frame, ipv6 ? at + 6 : at + 9) == 17 && get16(frame, transport + 4) != end - transport)
+    if (transport_sum(frame, at, ipv6) != 0xffff) return "transport checksum";
+    if (protocol == 17 && get16(frame, transport + 4) != end - transport)
         return "UDP length";
     return "";
 }

@@ -29,6 +29,7 @@ struct TcpFrame {
     std::uint8_t ttl = 64;
     std::uint8_t traffic_class = 0;
     bool timestamps = true;              ///< twelve bytes of options
+    std::size_t extension_headers = 0;   ///< of IPv6: destination options, at two hop-by-hop ones before them
     std::size_t payload_bytes = 0;
     std::uint8_t payload_seed = 0;       ///< byte n of the payload is this plus the low byte of sequence + n
 };

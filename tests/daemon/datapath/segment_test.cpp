@@ -83,7 +83,7 @@ TEST_SUITE("segments") {
 
     TEST_CASE("a super-frame becomes frames that any host would take") {
         for (const bool ipv6 : {false, true}) {
-            for (const std::size_t tags : {0U, 1U, 2U}) {
+            for (const std::size_t tags : {0U, 1U, 2U, 8U}) {
                 for (const std::size_t payload : {1U, 1397U, 1398U, 1399U, 60000U}) {
                     CAPTURE(ipv6); CAPTURE(tags); CAPTURE(payload);
                     TcpFrame what{.ipv6 = ipv6, .vlan_tags = tags, .flags = 0x99,   // CWR ACK PSH FIN
@@ -104,6 +104,45 @@ TEST_SUITE("segments") {
                 }
             }
         }
+    }
+
+    TEST_CASE("IPv6 extension headers are in every segment, and the sum goes on from where its sender began it") {
+        for (const std::size_t count : {1U, 2U}) {
+            CAPTURE(count);
+            TcpFrame what{.ipv6 = true, .vlan_tags = 1, .extension_headers = count, .payload_bytes = 5000};
+            Packet whole = frame_of(what);
+            const std::size_t transport = 18 + 40 + 8 * count, length = 32 + 5000;
+            const std::uint32_t addresses = test::plain_sum(wire::Bytes{whole}.subspan(26, 32));
+            wire::store16(whole, transport + 16, test::plain_sum({}, addresses + 6 + length));
+            const auto frames = segments_of(whole, cut_into(what, 1398));
+            CHECK(frames.size() == 4);
+            for (const Packet& frame : frames) {
+                CHECK(test::fault_in(frame) == "");
+                CHECK(frame_of(what) != frame);
+            }
+            what.payload_bytes = 1398;
+            CHECK(frames[0] == frame_of(what));
+            // As with a routing header, whose last address is the one in the pseudo-header.
+            const std::uint32_t elsewhere = addresses + 0x1234;
+            wire::store16(whole, transport + 16, test::plain_sum({}, elsewhere + 6 + length));
+            for (const Packet& frame : segments_of(whole, cut_into(what, 1398))) {
+                const wire::Bytes segment = wire::Bytes{frame}.subspan(transport);
+                const auto segment_bytes = static_cast<std::uint32_t>(segment.size());
+                CHECK(test::plain_sum(segment, elsewhere + 6 + segment_bytes) == 0xffff);
+            }
+        }
+    }
+
+    TEST_CASE("extension headers that reach out of the packet are none, and what comes behind is not cut") {
+        const TcpFrame what{.ipv6 = true, .extension_headers = 1, .payload_bytes = 3000};
+        Packet frame = frame_of(what);
+        for (unsigned units = 1; units < 256; ++units) {
+            frame[14 + 40 + 1] = static_cast<std::byte>(units);
+            const auto plan = plan_segments(frame, cut_into(what, 1000), Inner::Ethernet);
+            if (plan) CHECK(plan->headers.payload_at <= plan->headers.end_at);
+        }
+        frame[14 + 40] = std::byte{44};   // a fragment header
+        CHECK_FALSE(plan_segments(frame, cut_into(what, 1000), Inner::Ethernet));
     }
 
     TEST_CASE("a UDP super-frame is cut, too, and each has a length and a checksum of its own") {
@@ -144,7 +183,7 @@ TEST_SUITE("coalescing") {
 
     TEST_CASE("what is merged and cut again is what came") {
         for (const bool ipv6 : {false, true}) {
-            for (const std::size_t tags : {0U, 1U}) {
+            for (const std::size_t tags : {0U, 1U, 3U}) {
                 for (const bool dont_fragment : {true, false}) {
                     CAPTURE(ipv6); CAPTURE(tags);
                     const auto frames = flow(40, {.ipv6 = ipv6, .vlan_tags = tags,
@@ -225,6 +264,79 @@ TEST_SUITE("coalescing") {
         const Merged out = merged(frames);
         CHECK(out.frame_counts == Counts{2, 1, 2});
         CHECK(out.packets == frames);
+    }
+
+    TEST_CASE("a damaged IPv4 header is not laundered, and damages nothing else") {
+        for (const std::size_t which : {0U, 1U}) {
+            auto frames = flow(3, {.payload_bytes = 1000});
+            frames[which][24] ^= std::byte{1};
+            const Merged out = merged(frames);
+            CHECK(out.frame_counts == (which == 0 ? Counts{1, 2} : Counts{1, 1, 1}));
+            CHECK(out.packets == frames);
+        }
+    }
+
+    TEST_CASE("a UDP length that is not the packet's stays what it is") {
+        std::vector<Packet> frames(3, test::udp_frame(1000));
+        Packet& lies = frames[1];
+        wire::store16(lies, 38, 908);
+        wire::store16(lies, 40, 0);
+        const std::uint32_t addresses = test::plain_sum(wire::Bytes{lies}.subspan(26, 8));
+        wire::store16(lies, 40, static_cast<std::uint16_t>(~test::plain_sum(wire::Bytes{lies}.subspan(34),
+                                                                            addresses + 17 + 1008)));
+        const Merged out = merged(frames);
+        CHECK(out.frame_counts == Counts{1, 1, 1});
+        CHECK(out.packets == frames);
+    }
+
+    TEST_CASE("what cannot be merged does not overtake its flow: pieces, options, extension headers") {
+        const auto keeps_order = [](std::vector<Packet> frames, std::size_t odd, std::vector<std::size_t> counts) {
+            const Merged out = merged(frames);
+            CHECK(out.frame_counts == counts);
+            CHECK(out.packets == frames);
+            CHECK(out.packets[odd] == frames[odd]);
+        };
+        std::vector<Packet> datagrams;
+        for (const unsigned n : {0U, 1U, 2U, 0U, 1U}) {
+            const auto identification = static_cast<std::uint16_t>(n);
+            datagrams.push_back(frame_of(UdpFrame{.identification = identification, .payload_bytes = 200}));
+        }
+        wire::store16(datagrams[2], 20, 0x2000);   // more fragments follow
+        keeps_order(datagrams, 2, {2, 1, 2});
+
+        std::vector<Packet> with_options = flow(5, {.payload_bytes = 1000});
+        Packet& odd = with_options[2];
+        odd[14] = std::byte{0x46};
+        odd.insert(odd.begin() + 34, 4, std::byte{1});
+        wire::store16(odd, 16, static_cast<std::uint16_t>(odd.size() - 14));
+        keeps_order(with_options, 2, {2, 1, 2});
+
+        std::vector<Packet> extended = flow(5, {.ipv6 = true, .payload_bytes = 1000});
+        extended[2] = frame_of(TcpFrame{.ipv6 = true, .sequence = 3000, .extension_headers = 1, .payload_bytes = 1000});
+        keeps_order(extended, 2, {2, 1, 2});
+    }
+
+    TEST_CASE("a piece of somebody else's datagram holds nothing up") {
+        std::vector<Packet> frames = flow(4, {.payload_bytes = 1000});
+        Packet piece = test::udp_frame(200);
+        wire::store16(piece, 20, 0x2000);
+        wire::store16(piece, 28, 0x0909);   // of another address
+        frames.insert(frames.begin() + 2, piece);
+        CHECK(merged(frames).frame_counts == Counts{4, 1});
+    }
+
+    TEST_CASE("a super-frame that comes as one counts as the frames that it will be") {
+        for (const std::size_t payload : {0U, 1U, 1000U, 2500U}) {
+            CAPTURE(payload);
+            Packet frame = frame_of(TcpFrame{.ipv6 = true, .extension_headers = 1, .payload_bytes = payload});
+            Coalescer coalescer{Inner::Ethernet, {}, 4};
+            const SuperFrame& added = coalescer.add_super_frame(frame, 1000);
+            const std::size_t frames = payload > 1000 ? 3 : 1;
+            CHECK(added.frame_count() == frames);
+            CHECK(added.cut_bytes() == payload + frames * (14 + 40 + 8 + 32));
+            CHECK(coalescer.finish().size() == 1);
+            coalescer.clear();
+        }
     }
 
     TEST_CASE("an unfinished checksum is handed on as one") {
