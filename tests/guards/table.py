@@ -219,10 +219,15 @@ guards = [
           "now >= place.since + 1000 * max_age"),
 
     # ---- endpoints ----
+    Guard("an IPv4 header's own checksum, before it is merged", path + "coalesce.cpp",
+          "if (!h.is_ipv6 && fold(sum_of(frame.subspan(h.network_at, ipv4_size_bytes))) != 0xffff) return false;"),
+    Guard("a UDP header's own length, before it is merged", path + "coalesce.cpp",
+          "return h.protocol != protocol_udp || load16(frame, h.transport_at + udp_length_at) == h.end_at - h.transport_at;",
+          "return true;"),
     Guard("the key of the GUE link that was the last", path + "gue_endpoint.cpp",
-          "return link.config.key == key && link.config.remote", "return link.config.remote", True),
-    Guard("the remote address of the GUE link that was the last", path + "gue_endpoint.cpp",
-          " && link.config.remote == from.remote &&", " &&", True),
+          "last_->header.begins(datagram) && ", "", True),
+    Guard("the addresses of the GUE link that was the last", path + "gue_endpoint.cpp",
+          " && is_between_ends(*last_, from))", ")", True),
     Guard("the key of any GUE link", path + "gue_endpoint.cpp", "by_address_.find({local, from.remote, key});",
           "std::ranges::find_if(by_address_, [&](const auto& e) { return e.second->config.remote == from.remote; });",
           True),

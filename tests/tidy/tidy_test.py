@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 """Taste as a test: sizes, banned calls, and who may include whom. Reads sources, runs nothing."""
 
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / folder) for folder in ("support", "guards")]
 from story import Failure, main, root, story   # noqa: E402
+from table import guards   # noqa: E402
 
 # 100 is what we write; 120 is where a line stops fitting beside its neighbour in a review.
 max_line = 120
@@ -144,6 +146,29 @@ def _(_):
     demand_none(matches(pure, r"#\s*include\s*<(unistd\.h|fcntl\.h|sys/|net/|thread|mutex|fstream|"
                               r"iostream|filesystem|atomic|csignal|poll\.h)", clean=str)
                 + matches(pure, r"\bgetenv\b|_clock::now\b|\btime\s*\(|\bf?printf\s*\("))
+
+
+@story("every guard that can be taken away stands where the table of guards says")
+def _(s):
+    counts = {guard.name: read(guard.file).count(guard.text) for guard in guards}
+    s.equal({name: count for name, count in counts.items() if count != 1}, {}, "guards not found once, but so often")
+
+
+@story("every reason to drop something is told in docs/counters.md, and no other")
+def _(s):
+    names = {"lost_datagrams"}
+    for header in ("daemon/wire/parsed.hpp", "daemon/wireguard/drop_reason.hpp"):
+        names |= set(re.findall(r'"([a-z0-9_]+)"', read(header).split("names{")[1].split("}")[0]))
+    told = set(re.findall(r"`([a-z0-9_]+)`", "".join(line.split("|")[1] for line in read("docs/counters.md").splitlines()
+                                                      if line.startswith("| `"))))
+    s.equal(sorted(told), sorted(names), "the first column")
+
+
+@story("what names its interpreter can be run")
+def _(s):
+    scripts = [path for path in tracked("", ".py", ".sh")
+               if (root / path).read_bytes().startswith(b"#!") and "golden" not in path.parts]
+    s.equal([str(path) for path in scripts if not os.access(root / path, os.X_OK)], [], "without the right to run them")
 
 
 @story("nothing is left to do")
