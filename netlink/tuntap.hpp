@@ -12,6 +12,9 @@ namespace overlay::netlink {
 /// NotPermitted, Unsupported (no /dev/net/tun), Failed.
 [[nodiscard]] Result<UniqueFd> create_tuntap(const IfName& name, LinkKind kind, std::string_view doing);
 
+/// Of open(2) on /dev/net/tun, with what to do where there is none: Unsupported.
+[[nodiscard]] Error tun_node_error(std::string doing, int error_number);
+
 [[nodiscard]] Result<void> keep_tuntap(const UniqueFd& device, std::string_view doing);
 
 }  // namespace overlay::netlink

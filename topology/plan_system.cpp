@@ -284,7 +284,8 @@ void Planner::fou_ports() {
             }
             continue;
         }
-        if (!ours) {
+        // Nobody else tells overlayd what to carry: its port is ours, though the ledger that knew it is lost.
+        if (!ours && found->datapath != Datapath::Userspace) {
             refuse(AddFouPort{desired},
                    fmt::format("FOU port {} ({}) exists and is not ours", desired.port,
                                text(desired.family)),
@@ -305,8 +306,7 @@ void Planner::fou_ports() {
             desired_.fou_ports.begin(), desired_.fou_ports.end(),
             [&](const FouPort& p) { return identity(p) == identity(ours); });
         if (made_anew || !found_.fou_ports.contains(ours) || is_shared(ours)) continue;
-        const bool is_wanted = port_is_wanted(ours.port, IfName{});   // by WireGuard
-        add(is_wanted ? Phase::FreeNames : Phase::RemoveEncapPorts, RemoveFouPort{ours},
+        add(port_is_wanted(ours) ? Phase::FreeNames : Phase::RemoveEncapPorts, RemoveFouPort{ours},
             Action::Remove, Impact::SessionLoss);
     }
 }
@@ -316,16 +316,27 @@ bool Planner::is_shared(const FouPort& port) const {
     return neighbour([&](const Ledger& other) { return other.fou_ports.contains(port); });
 }
 
-/// By whom the new file gives it to, other than `except`.
-bool Planner::port_is_wanted(std::uint16_t port, const IfName& except) const {
-    if (port == 0) return false;
+/// By whom the new file gives it to: another port of the family, or WireGuard, which has both.
+bool Planner::port_is_wanted(const FouPort& port) const {
     const auto& ports = desired_.fou_ports;
+    return std::any_of(ports.begin(), ports.end(), [&](const FouPort& wanted) {
+        return wanted.port == port.port && wanted.family == port.family;
+    }) || wireguard_wants(port.port, IfName{});
+}
+
+/// The same of a WireGuard device's.
+bool Planner::port_is_wanted(std::uint16_t port, const IfName& device) const {
+    const auto& ports = desired_.fou_ports;
+    return port != 0 && (std::any_of(ports.begin(), ports.end(),
+                                     [&](const FouPort& wanted) { return wanted.port == port; }) ||
+                         wireguard_wants(port, device));
+}
+
+bool Planner::wireguard_wants(std::uint16_t port, const IfName& except) const {
     const auto& devices = desired_.wireguard;
-    return std::any_of(ports.begin(), ports.end(),
-                       [&](const FouPort& wanted) { return wanted.port == port; }) ||
-           std::any_of(devices.begin(), devices.end(), [&](const auto& entry) {
-               return entry.first != except && entry.second.listen_port == port;
-           });
+    return std::any_of(devices.begin(), devices.end(), [&](const auto& entry) {
+        return entry.first != except && entry.second.listen_port == port;
+    });
 }
 
 /// A kernel's WireGuard device has sockets while it is up (Linux drivers/net/wireguard/device.c, wg_open); overlayd's

@@ -107,7 +107,9 @@ class Planner {
     std::string inherited(const std::string& key) const;
     void fou_ports();
     [[nodiscard]] bool is_shared(const FouPort& port) const;
-    [[nodiscard]] bool port_is_wanted(std::uint16_t port, const IfName& except) const;
+    [[nodiscard]] bool port_is_wanted(const FouPort& port) const;
+    [[nodiscard]] bool port_is_wanted(std::uint16_t port, const IfName& device) const;
+    [[nodiscard]] bool wireguard_wants(std::uint16_t port, const IfName& except) const;
     [[nodiscard]] static bool holds_its_port(const Link& device);
     bool udp_port_taken(Family family, std::uint16_t port, const Step& for_step);
 

@@ -31,6 +31,7 @@ struct HostFacts {
     std::set<std::string> present_modules;        ///< loaded or built in
     std::set<std::string> loadable_modules;       ///< on disk
     std::map<std::string, std::string> packages;  ///< by module: where it comes from
+    bool has_tun_node = true;          ///< /dev/net/tun is there
     bool sysctls_are_writable = true;  ///< /proc/sys/net is not mounted read-only
     /// br_netfilter is loaded and bridge-nf-call-iptables or …-ip6tables is on.
     bool bridged_frames_meet_iptables = false;

@@ -16,6 +16,7 @@
 
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 namespace overlay::doctor {
 
@@ -88,6 +89,7 @@ Result<HostFacts> read_host_facts(const std::set<std::uint16_t>& ports,
     out.has_net_admin = has_capability(cap_net_admin);
     out.in_initial_user_namespace = netlink::in_initial_user_namespace();
     out.bridged_frames_meet_iptables = bridge_nf_call("iptables") || bridge_nf_call("ip6tables");
+    out.has_tun_node = ::access("/dev/net/tun", F_OK) == 0;
     out.sysctls_are_writable = sysctls_are_writable();
     auto dropping = dropping_forward_chains();
     if (dropping) out.dropping_forward_chains = std::move(*dropping);

@@ -48,7 +48,10 @@ void privileges(const HostFacts& facts, const NodeIntent* intent, Findings& out)
 
 void module(const HostFacts& facts, const std::string& name, Severity if_missing, Findings& out) {
     const std::string subject = "module " + name;
-    if (facts.present_modules.contains(name)) {
+    if (name == "tun" && facts.present_modules.contains(name) && !facts.has_tun_node) {
+        out.push_back({if_missing, subject, "in the kernel, but /dev/net/tun is not there, as in a container",
+                       "give the container the device; or: mkdir -p /dev/net && mknod /dev/net/tun c 10 200"});
+    } else if (facts.present_modules.contains(name)) {
         out.push_back({Severity::Ok, subject, "in the kernel", ""});
     } else if (facts.loadable_modules.contains(name)) {
         out.push_back({Severity::Ok, subject, "not loaded; apply will load it", ""});
@@ -152,10 +155,15 @@ bool held_by_us(const HostFacts& facts, const NodeIntent& intent, std::uint16_t 
     for (const auto& [name, device] : facts.state.wireguard) {
         if (device.listen_port == port && is_ours(facts, intent, name)) return true;
     }
-    return std::any_of(facts.state.fou_ports.begin(), facts.state.fou_ports.end(),
-                       [&](const FouPort& found) {
-                           return found.port == port && intent.desired.fou_ports.contains(found);
-                       });
+    const auto& wanted = intent.desired.fou_ports;
+    return std::ranges::any_of(facts.state.fou_ports, [&](FouPort found) {
+        if (found.port != port) return false;
+        for (const Datapath datapath : {Datapath::Kernel, Datapath::Userspace}) {   // apply moves it between them
+            found.datapath = datapath;
+            if (wanted.contains(found)) return true;
+        }
+        return false;
+    });
 }
 
 void ports(const HostFacts& facts, const NodeIntent& intent, Findings& out) {

@@ -1,6 +1,7 @@
 #include "daemon/io/tap.hpp"
 
 #include "netlink/features.hpp"
+#include "netlink/tuntap.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -56,7 +57,7 @@ Result<Tap> Tap::open(const IfName& name, Kind kind, const Offloads& offloads) {
     // TUNSETIFF would make the device: a name that is not there is a mistake, or a race that we lost.
     if (::if_nametoindex(name.c_str()) == 0) return fail(system_error(doing, ENODEV));
     UniqueFd fd{::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
-    if (!fd) return fail(system_error("open /dev/net/tun", errno));
+    if (!fd) return fail(netlink::tun_node_error(doing, errno));
     ifreq request{};
     std::memcpy(request.ifr_name, name.c_str(), name.str().size());
     request.ifr_flags = static_cast<short>((kind == Kind::Tap ? IFF_TAP : IFF_TUN) | IFF_NO_PI | IFF_VNET_HDR);

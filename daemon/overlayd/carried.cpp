@@ -74,9 +74,10 @@ Result<void> Carried::carry(const IfName& device, const Links& links) {
     return engine_.wireguard(device.str())->set_devices(tun, inside);
 }
 
-/// All that goes the way that `where` goes.
+/// All that goes the way that `where` goes; nothing, when its port has been removed.
 Result<void> Carried::carry_where(const GretapAttributes& where, const Links& links) {
     if (const FouPort* port = port_of(where)) return carry(*port, links);
+    if (where.encap.type == GreEncap::Type::Gue) return {};
     return carry(where.device, links);
 }
 
@@ -93,7 +94,7 @@ Result<void> Carried::add_port(const FouPort& port) {
     if (port.type != GreEncap::Type::Gue || port.local || port.peer || !port.device.empty())
         return fail(Error::Kind::Unsupported, doing, "only GUE on all addresses", EOPNOTSUPP);
     if (ports_.contains(port)) return {};
-    if (const auto opened = carry(port, {}); !opened) return opened;
+    if (const auto opened = carry(port, links_); !opened) return opened;
     ports_.insert(port);
     return {};
 }
@@ -101,10 +102,6 @@ Result<void> Carried::add_port(const FouPort& port) {
 Result<void> Carried::remove_port(const FouPort& port) {
     const std::string doing = "remove " + name_of(port);
     if (!ports_.contains(port)) return fail(Error::Kind::NotFound, doing, "there is none", ENOENT);
-    for (const auto& [name, gretap] : links_) {
-        if (goes_through(gretap, port))
-            return fail(Error::Kind::Busy, doing, name.str() + " needs it", EBUSY);
-    }
     engine_.remove(name_of(port));
     ports_.erase(port);
     return {};

@@ -17,10 +17,12 @@ class Carried {
     Carried(datapath::Engine& engine, std::string state_directory)
         : engine_{engine}, state_directory_{std::move(state_directory)} {}
 
-    /// One that is there stays: an overlayd that was started again may have it already.
+    /// With the links that go through it. One that is there stays: an overlayd that was started again may have it
+    /// already.
     /// Errors: Conflict (the port is taken), Unsupported (not GUE, or bound), Failed.
     [[nodiscard]] Result<void> add_port(const FouPort& port);
-    /// Errors: NotFound; Busy, while a link needs it.
+    /// Links that went through it stay, as with a kernel's, and carry nothing until they change or it comes back.
+    /// Errors: NotFound.
     [[nodiscard]] Result<void> remove_port(const FouPort& port);
     /// Opens the TAP when it is new, else changes how it is carried.
     /// Errors: Unsupported, naming the attribute that only a kernel can have; NotFound (no such port or WireGuard

@@ -107,8 +107,12 @@ TEST_SUITE("doctor") {
             if (finding.severity == Severity::Error)
                 CHECK(finding.evidence == "bound by pid 812 (dnsmasq)");
         }
-        facts.state.fou_ports = {FouPort{.port = 5555}};
-        CHECK(complaints(facts, &intent) == Lines{});
+        for (const Datapath datapath : {Datapath::Kernel, Datapath::Userspace}) {
+            FouPort carried = *intent.desired.fou_ports.begin();
+            carried.datapath = datapath;
+            facts.state.fou_ports = {carried};
+            CHECK(complaints(facts, &intent) == Lines{});
+        }
     }
 
     TEST_CASE("an uplink and addresses that are not there stop no apply; behind a NAT they may be right") {
