@@ -11,7 +11,8 @@ namespace overlay::control {
 
 class Client {
   public:
-    /// Errors: NotFound (nobody listens there, nor is about to), NotPermitted, Failed.
+    /// Errors: NotFound (nobody listens there, nor is about to), Conflict (it lives in another network namespace),
+    /// NotPermitted, Failed.
     [[nodiscard]] static Result<Client> connect(const std::string& run_directory);
 
     /// The body of the answer. Errors: what overlayd says; Failed when it does not answer in time or hangs up,

@@ -42,7 +42,7 @@ constexpr std::array verbs{
 };
 
 void print_usage(std::FILE* to) {
-    print(to, "usage: overlayctl VERB …    (overlayctl VERB --help tells more)\n\n");
+    print(to, "usage: overlayctl VERB …    (overlayctl VERB --help tells more)\n       overlayctl --version\n\n");
     for (const Verb& verb : verbs)
         print(to, fmt::format("    {:<10} {}\n", verb.name, verb.what));
 }

@@ -101,14 +101,24 @@ int complain(const Error& error, int ready_fd) {
     return 1;
 }
 
+/// A lock that one overlayd has.
+Result<io::FileLock> only_one(const std::string& path) {
+    auto lock = io::FileLock::acquire(path, std::chrono::seconds{1});
+    if (!lock && lock.error().kind == Error::Kind::Busy) {
+        const std::string holder = io::FileLock::holder_id(path);
+        lock.error().reason = "another overlayd runs" + (holder.empty() ? "" : " (pid " + holder + ")");
+        lock.error().hint = "give this one a --run-dir of its own, or end that one";
+    }
+    return lock;
+}
+
 Result<void> run(Options& options) {
     for (const std::string& directory :
          {options.service.run_directory, options.service.state_directory}) {
         if (const auto made = io::make_directories(directory, 0755); !made) return made;
     }
     // One that is killed frees its lock and not its socket.
-    const auto lock = io::FileLock::acquire(control::worker_lock(options.service.run_directory),
-                                            std::chrono::seconds{1});
+    const auto lock = only_one(control::worker_lock(options.service.run_directory));
     if (!lock) return pass_on(lock);
     auto end = end_by_signal();
     if (!end) return pass_on(end);
@@ -118,20 +128,26 @@ Result<void> run(Options& options) {
         std::cerr << "overlayd: " << each << "\n";
     Ticks ticks;
     Service service{**engine, options.service, [] { ask_to_end(0); }, [&] { ticks.soon(); }};
-    bool is_start = true;   // or was asked for something, which may have been another one
+    bool is_start = false;
+    const auto started = [&] {   // or asked for something, which may have been another start
+        if (options.memory.keeps_start_pages) return;
+        is_start = true;
+        ticks.soon();
+    };
     const auto server = ControlServer::listen(options.service.run_directory, (*engine)->loop(),
                                               [&](const control::Request& request) {
-                                                  is_start = true;
+                                                  started();
                                                   return service.serve(request);
                                               });
     if (!server) return pass_on(server);
     const auto tick = [&] {
         service.on_time();
         (*server)->on_time();
-        if (std::exchange(is_start, false) && !options.memory.keeps_start_pages) io::let_go_of_file_pages();
+        if (std::exchange(is_start, false)) io::let_go_of_file_pages();
     };
-    if (const auto started = ticks.start((*engine)->loop(), tick); !started) return started;
+    if (const auto ticking = ticks.start((*engine)->loop(), tick); !ticking) return ticking;
     if (const auto resumed = service.resume(); !resumed) return resumed;
+    started();
     was_ready = true;
     tell_ready(std::exchange(options.ready_fd, -1), "ready\n");
     return (*engine)->run(end->get());
@@ -159,9 +175,9 @@ int supervise(Options& options) {
     const std::string& directory = options.service.run_directory;
     if (const auto made = io::make_directories(directory, 0755); !made)
         return complain(made.error(), options.ready_fd);
-    auto lock = io::FileLock::acquire(control::supervisor_lock(directory), std::chrono::seconds{1});
+    auto lock = only_one(control::supervisor_lock(directory));
     if (!lock) return complain(lock.error(), options.ready_fd);
-    (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
+    for (const int number : {SIGINT, SIGHUP}) (void)std::signal(number, SIG_IGN);   // a terminal's go to both
     for (;;) {
         const auto started = std::chrono::steady_clock::now();
         worker = ::fork();

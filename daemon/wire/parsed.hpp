@@ -21,8 +21,7 @@ enum class DropReason : std::uint8_t {
     GreRouting,        ///< R bit: RFC 1701's source routes
     GreProtocol,       ///< not Transparent Ethernet Bridging
     GreChecksum,       ///< wrong, or there though the link has none, or missing though it has
-    GreKey,            ///< not the link's, missing, or there though the link has none
-    NoLink,            ///< no link has this pair of outer addresses
+    NoLink,            ///< no link has this pair of outer addresses and this key, or none
     Ecn,               ///< congestion was signalled to a packet that cannot know (RFC 6040)
     InnerTooShort,     ///< no whole Ethernet or IP header inside
     RemoteChecksum,    ///< start or offset lie outside the packet
@@ -42,8 +41,8 @@ inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropRe
 [[nodiscard]] constexpr std::string_view text(DropReason reason) {
     constexpr std::array<std::string_view, drop_reason_count> names{
         "too_short",    "gue_version",  "gue_control", "gue_flags", "gue_protocol",
-        "gre_version",  "gre_routing",  "gre_protocol", "gre_checksum", "gre_key",
-        "no_link",      "ecn",          "inner_too_short", "remote_checksum",
+        "gre_version",  "gre_routing",  "gre_protocol", "gre_checksum", "no_link",
+        "ecn",          "inner_too_short", "remote_checksum",
         "ip_checksum",  "fragment",     "fragment_lost", "flood", "no_peer",
         "too_long",     "device_full",  "no_memory"};
     return names[static_cast<std::size_t>(reason)];

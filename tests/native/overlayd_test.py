@@ -3,11 +3,15 @@
 something dies or is taken away by hand: a worker, all of overlayd, a device, a setting.
 """
 
+import json
 import pathlib
+import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from example_lab import Lab, all_in_userspace, bring_up   # noqa: E402
+from network import batch   # noqa: E402
+import spokes_at_a_hub   # noqa: E402
 from story import Failure, main, overlayctl, run, story, wait_until   # noqa: E402
 
 
@@ -164,6 +168,66 @@ def _(s):
         network.ctl("home", "apply")
         s.contains(network.ctl("home", "apply").out, "0 changes, 0 writes", f"a second apply after {change}")
         wait_until(lambda: network.reaches_hub("home"), f"home reaches the hub after {change}", deadline=15)
+
+
+@story("GUE's port goes while its number stays wanted: the spoke moves to IPv6 and back, then to WireGuard at that number")
+def _(s):
+    network = spokes_at_a_hub.Network(s, "gue")
+    batch(network.node["hub"], "address add 2001:db8:113::1/128 dev lo\naddress add 2001:db8:9::1/64 dev gue nodad\n")
+    batch(network.node["gue"], "address add 2001:db8:9::2/64 dev eth0 nodad\n"
+                               "route add 2001:db8:113::/48 via 2001:db8:9::1\n")
+    told = json.loads(network.file.read_text())
+    told["hub"]["underlay"]["addresses"].append("2001:db8:113::1")
+    over_ipv4 = told["spokes"]["gue"]["link"]
+    over_ipv6 = {**over_ipv4, "underlay": "ipv6", "local": "2001:db8:9::2"}
+    in_wireguard = {"type": "gretap-wireguard", "address": "172.16.0.2/24", "datapath": "userspace",
+                    "private_key_file": "gue.key", "public_key": network.public_key["gue"]}
+
+    def becomes(link):
+        told["spokes"]["gue"]["link"] = link
+        network.file.write_text(json.dumps(told))
+        for name in network.nodes:
+            network.apply(name)
+        for name in network.nodes:
+            s.contains(network.apply(name).out, "0 changes, 0 writes", f"a second apply at {name}")
+        network.reaches_hub("gue")
+
+    for link in (over_ipv4, over_ipv6, over_ipv4):
+        becomes(link)
+    gue = told["hub"].pop("gue")
+    told["hub"]["wireguard"]["listen_port"] = gue["port"]
+    becomes(in_wireguard)
+    told["hub"]["wireguard"]["listen_port"], told["hub"]["gue"] = 51820, gue
+    becomes(over_ipv4)
+
+
+@story("an overlayd that lives in another network namespace is named, and neither used nor ended")
+def _(s):
+    network = spokes_at_a_hub.Network(s, "gue")
+    network.apply("hub")
+    supervisor, worker = network.pids("hub")
+    for verb, *words in (("apply", network.file, "--node", "gue"), ("diff", network.file, "--node", "gue")):
+        told = network.node["gue"].run(overlayctl, verb, *words, *network.directories("hub"), code=None)
+        if told.code in (0, 2):
+            raise Failure(f"{verb}: exit code {told.code}\n{told.out}")
+        s.contains(told.err, f"(pid {worker}) carries in another network namespace", verb)
+        s.contains(told.err, "--run-dir", f"{verb}: what to do")
+    s.equal(network.pids("hub"), [supervisor, worker], "the hub's overlayd")
+    network.apply("gue")
+    network.reaches_hub("gue")
+
+
+@story("the ledger is lost: what overlayd carries is ours all the same")
+def _(s):
+    network = spokes_at_a_hub.Network(s, "gue", "wg")
+    for name in network.nodes:
+        network.apply(name)
+    for name in network.nodes:
+        shutil.rmtree(network.directories(name)[1])
+        network.apply(name)
+        s.contains(network.apply(name).out, "0 changes, 0 writes", f"a second apply at {name}")
+    for name in network.spokes:
+        network.reaches_hub(name)
 
 
 @story("a peer that somebody adds with wg is drift")
