@@ -1,5 +1,5 @@
 // Carries the links that a JSON file describes, until SIGTERM; then says what went through. SIGHUP: the file has
-// changed. A driver of the data path for tests and measurements, until overlayd carries links by itself.
+// changed. A driver of the data path for tests and measurements that want no control plane.
 //
 //     carry FILE
 //     {"offload": "auto" | "none" | "device-tso,udp-gro", "threads": 2, "endpoints": [
