@@ -6,11 +6,13 @@ something dies or is taken away by hand: a worker, all of overlayd, a device, a 
 import json
 import pathlib
 import shutil
+import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from example_lab import Lab, all_in_userspace, bring_up   # noqa: E402
-from network import batch   # noqa: E402
+from gue_datagrams import frame, gre, gue   # noqa: E402
+from network import batch, inside   # noqa: E402
 import spokes_at_a_hub   # noqa: E402
 from story import Failure, main, overlayctl, run, story, wait_until   # noqa: E402
 
@@ -215,6 +217,33 @@ def _(s):
     s.equal(network.pids("hub"), [supervisor, worker], "the hub's overlayd")
     network.apply("gue")
     network.reaches_hub("gue")
+
+
+@story("what strangers send to a port is counted there, by reason, and shown")
+def _(s):
+    network = spokes_at_a_hub.Network(s, "gue", "wg")
+    for name in network.nodes:
+        network.apply(name)
+    hub = network.node["hub"]
+    for name in network.spokes:
+        network.reaches_hub(name)
+
+    def report():
+        told = hub.run(overlayctl, "status", "--json", *network.directories("hub")).json()["networks"][0]
+        drops = {f"{each['port']}/{each['family']}": each["overlayd_drops"] for each in told["fou_ports"]}
+        return drops | {each["name"]: each["overlayd_drops"] for each in told["links"] if "overlayd_drops" in each}
+    before = report()
+    with inside(network.node["gue"]), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for count, port, datagram in ((5, 5555, gue() + gre(frame(1))), (4, 5555, b"\x80" + gue()[1:] + gre(frame(2))),
+                                      (3, 5555, b"\0"), (2, 5555, b""), (6, 51820, bytes(32)), (2, 51820, b"\1" + bytes(147))):
+            for _ in range(count):
+                sender.sendto(datagram, ("203.0.113.1", port))
+    device = next(name for name in before if name.startswith("wg-"))
+    wanted = {**before, "5555/ipv4": {"gue_version": 4, "no_link": 5, "too_short": 5},
+              device: {**before[device], "mac1": 2, "not_wireguard": 6}}
+    wait_until(lambda: report() == wanted, "all is counted", deadline=5, every=0.5)
+    text = hub.run(overlayctl, "status", *network.directories("hub")).out
+    s.contains(text, "fou port 5555/ipv4\n    dropped by overlayd: gue_version 4 no_link 5 too_short 5", "status")
 
 
 @story("the ledger is lost: what overlayd carries is ours all the same")

@@ -15,9 +15,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from gue_datagrams import frame, gre, gue, k, number_of, ones_sum   # noqa: E402
-from network import Capture, batch, inside   # noqa: E402
-from spokes_at_a_hub import Network, inner   # noqa: E402
-from story import main, overlayctl, run, story, wait_until   # noqa: E402
+from network import Capture, batch   # noqa: E402
+from story import main, run, story, wait_until   # noqa: E402
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"
 ours, peer, second, stranger = "10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.66"   # on the cable
@@ -82,33 +81,6 @@ def _(s):
         send(second, 101, key=78)
         s.equal([each for each in numbers(one, 100) if each not in (1, 99)], [100], "frames of link one")
         s.equal(numbers(two, 101), [101], "frames of link two")
-
-
-@story("what strangers send to a port is counted there, by reason, and shown")
-def _(s):
-    network = Network(s, "gue", "wg")
-    for name in network.nodes:
-        network.apply(name)
-    hub = network.node["hub"]
-    wait_until(lambda: all(hub.run("ping", "-c", "1", "-W", "1", inner[name], code=None).code == 0
-                           for name in network.spokes), "both spokes answer")
-
-    def report():
-        told = hub.run(overlayctl, "status", "--json", *network.directories("hub")).json()["networks"][0]
-        drops = {f"{each['port']}/{each['family']}": each["overlayd_drops"] for each in told["fou_ports"]}
-        return drops | {each["name"]: each["overlayd_drops"] for each in told["links"] if "overlayd_drops" in each}
-    before = report()
-    with inside(network.node["gue"]), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for count, port, datagram in ((5, 5555, gue() + gre(frame(1))), (4, 5555, b"\x80" + gue()[1:] + gre(frame(2))),
-                                      (3, 5555, b"\0"), (6, 51820, bytes(32)), (2, 51820, b"\1" + bytes(147))):
-            for _ in range(count):
-                sender.sendto(datagram, ("203.0.113.1", port))
-    device = next(name for name in before if name.startswith("wg-"))
-    wanted = {**before, "5555/ipv4": {"gue_version": 4, "no_link": 5, "too_short": 3},
-              device: {**before[device], "mac1": 2, "not_wireguard": 6}}
-    wait_until(lambda: report() == wanted, "all is counted", deadline=5, every=0.5)
-    text = hub.run(overlayctl, "status", *network.directories("hub")).out
-    s.contains(text, "fou port 5555/ipv4\n    dropped by overlayd: gue_version 4 no_link 5 too_short 3", "status")
 
 
 # ---- WireGuard -----------------------------------------------------------------------------------
