@@ -284,8 +284,7 @@ void Planner::fou_ports() {
             }
             continue;
         }
-        // Nobody else tells overlayd what to carry: its port is ours, though the ledger that knew it is lost.
-        if (!ours && found->datapath != Datapath::Userspace) {
+        if (!ours && !is_left_of_a_lost_ledger(*found)) {
             refuse(AddFouPort{desired},
                    fmt::format("FOU port {} ({}) exists and is not ours", desired.port,
                                text(desired.family)),
@@ -309,6 +308,16 @@ void Planner::fou_ports() {
         add(port_is_wanted(ours) ? Phase::FreeNames : Phase::RemoveEncapPorts, RemoveFouPort{ours},
             Action::Remove, Impact::SessionLoss);
     }
+}
+
+/// overlayd carries it, and nobody but us tells overlayd what to carry; but for another network's links.
+bool Planner::is_left_of_a_lost_ledger(const FouPort& port) const {
+    const auto needs_it = [&](const auto& entry) {
+        const auto& gretap = entry.second.gretap;
+        return gretap && gretap->encap.type == port.type && gretap->encap.source_port == port.port &&
+               gretap->local.family() == port.family && !is_ours(entry.second);
+    };
+    return port.datapath == Datapath::Userspace && std::ranges::none_of(found_.links, needs_it);
 }
 
 /// GRE tells tunnels apart by key, not by port: networks can receive on the same one.

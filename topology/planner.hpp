@@ -106,6 +106,7 @@ class Planner {
     std::vector<SysctlValue> cascade_of(const std::string& key, const std::string& to) const;
     std::string inherited(const std::string& key) const;
     void fou_ports();
+    [[nodiscard]] bool is_left_of_a_lost_ledger(const FouPort& port) const;
     [[nodiscard]] bool is_shared(const FouPort& port) const;
     [[nodiscard]] bool port_is_wanted(const FouPort& port) const;
     [[nodiscard]] bool port_is_wanted(std::uint16_t port, const IfName& device) const;

@@ -9,11 +9,13 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <thread>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 namespace overlay::control {
 
@@ -59,18 +61,6 @@ Error for_want_of_a_worker(Error error, const std::string& run_directory) {
     return error;
 }
 
-/// A file system is shared by network namespaces, links are not: an overlayd that lives in another one would take what
-/// we say for its own. Whoever may not look into its process is not told. 0: the same namespace.
-pid_t stranger_behind(int fd) {
-    ucred peer{};
-    socklen_t size = sizeof peer;
-    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) return 0;
-    struct stat theirs{}, ours{};
-    if (::stat(fmt::format("/proc/{}/ns/net", peer.pid).c_str(), &theirs) != 0) return 0;
-    if (::stat("/proc/thread-self/ns/net", &ours) != 0) return 0;
-    return theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev ? 0 : peer.pid;
-}
-
 }  // namespace
 
 Result<Client> Client::connect(const std::string& run_directory) {
@@ -88,13 +78,20 @@ Result<Client> Client::connect(const std::string& run_directory) {
         if (error.kind == Error::Kind::NotFound) error = for_want_of_a_worker(std::move(error), run_directory);
         return fail(std::move(error));
     }
-    if (const pid_t stranger = stranger_behind(fd.get()); stranger != 0) {
-        return fail({Error::Kind::Conflict, doing,
-                     fmt::format("it (pid {}) carries in another network namespace", stranger), 0,
-                     fmt::format("give this namespace a --run-dir and --state-dir of its own; or, if the other one is "
-                                 "gone, end that overlayd: kill {}", stranger)});
-    }
     return Client{std::move(fd), run_directory};
+}
+
+bool Client::is_elsewhere() const {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) return false;
+    std::error_code error;
+    const auto self = std::filesystem::read_symlink("/proc/self", error);
+    if (error || self != std::to_string(::getpid())) return false;   // this /proc has other numbers than we
+    struct stat theirs{}, ours{};
+    if (::stat(fmt::format("/proc/{}/ns/net", peer.pid).c_str(), &theirs) != 0) return false;
+    if (::stat("/proc/thread-self/ns/net", &ours) != 0) return false;
+    return theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev;
 }
 
 Result<std::string> Client::ask(const Request& request) {

@@ -11,13 +11,15 @@ namespace overlay::control {
 
 class Client {
   public:
-    /// Errors: NotFound (nobody listens there, nor is about to), Conflict (it lives in another network namespace),
-    /// NotPermitted, Failed.
+    /// Errors: NotFound (nobody listens there, nor is about to), NotPermitted, Failed.
     [[nodiscard]] static Result<Client> connect(const std::string& run_directory);
 
     /// The body of the answer. Errors: what overlayd says; Failed when it does not answer in time or hangs up,
     /// which closes the connection, or its late answer would be taken for that to another request.
     [[nodiscard]] Result<std::string> ask(const Request& request);
+    /// It lives in another network namespace than the calling thread: a file system is shared by many, links are not.
+    /// False as well where that cannot be seen.
+    [[nodiscard]] bool is_elsewhere() const;
     [[nodiscard]] bool is_open() const { return static_cast<bool>(fd_); }
     /// Until overlayd hangs up, as its end does.
     [[nodiscard]] Result<void> wait_for_end();

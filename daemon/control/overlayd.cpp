@@ -43,6 +43,10 @@ Result<Client*> Overlayd::client() {
     if (client_ && client_->is_open()) return &*client_;
     auto connected = Client::connect(run_directory_);
     if (!connected) return pass_on(connected);
+    if (connected->is_elsewhere()) {   // it carries nothing here, and must not be told to
+        return fail(Error::Kind::NotFound, "connect to overlayd",
+                    "the one of " + run_directory_ + " lives in another network namespace");
+    }
     client_.emplace(std::move(*connected));
     return &*client_;
 }

@@ -14,7 +14,7 @@ namespace {
 using namespace wire;
 
 constexpr std::uint8_t tcp_psh = 0x08, tcp_ack = 0x10;
-/// Bits of the flags byte that a frame to be merged may have; the others are set in one segment alone when it is cut.
+/// Bits of the flags byte that a frame to be merged may have: what has another one is for itself.
 constexpr std::uint8_t tcp_mergeable = tcp_psh | tcp_ack | 0x40;   // ECE
 constexpr std::size_t tcp_flags_at = 13, tcp_checksum_at = 16, udp_length_at = 4, udp_checksum_at = 6;
 constexpr std::size_t max_ip_bytes = 65535;

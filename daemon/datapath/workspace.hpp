@@ -20,10 +20,10 @@ struct Workspace {
         : memory{size},
           frames(size.turn_bytes),
           slots{size.slot_bytes, size.slots},
-          trains{size.slices, size.slices / 2 * max_header_bytes},
+          trains{size.slices, size.slices / 2 * usual_header_bytes},
           received{size.receive_buffers} {}
 
-    static constexpr std::size_t max_header_bytes = 160;   ///< of a datagram, from GUE to TCP with its options
+    static constexpr std::size_t usual_header_bytes = 160;   ///< of a datagram, from GUE to TCP with its options
     Memory memory;
     std::vector<std::byte> frames;   ///< as they were read
     SlotRoom slots;                  ///< where they are sealed

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <array>
 
 namespace overlay::doctor {
@@ -158,11 +159,9 @@ bool held_by_us(const HostFacts& facts, const NodeIntent& intent, std::uint16_t 
     const auto& wanted = intent.desired.fou_ports;
     return std::ranges::any_of(facts.state.fou_ports, [&](FouPort found) {
         if (found.port != port) return false;
-        for (const Datapath datapath : {Datapath::Kernel, Datapath::Userspace}) {   // apply moves it between them
-            found.datapath = datapath;
-            if (wanted.contains(found)) return true;
-        }
-        return false;
+        if (wanted.contains(found)) return true;
+        // overlayd's is ours: apply gives it to the kernel.
+        return std::exchange(found.datapath, Datapath::Kernel) == Datapath::Userspace && wanted.contains(found);
     });
 }
 

@@ -3,9 +3,10 @@
 #include "daemon/overlayctl/command.hpp"
 
 #include "daemon/io/files.hpp"
+#include "daemon/io/option_error.hpp"
 #include "topology/json_document.hpp"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -63,7 +64,8 @@ std::optional<Exit> CommandLine::parse(const Arguments& arguments) {
                   values_);
         po::notify(values_);
     } catch (const po::error& e) {
-        return complain(fmt::format("{}\nusage: overlayctl {}", e.what(), usage_));
+        const std::string reason = io::reason_of(e, fmt::format("{}", fmt::join(arguments, " ")));
+        return complain(fmt::format("{}\nusage: overlayctl {}", reason, usage_));
     }
     if (has("help")) {
         std::ostringstream out;

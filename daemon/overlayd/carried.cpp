@@ -1,5 +1,7 @@
 #include "daemon/overlayd/carried.hpp"
 
+#include "daemon/io/files.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -114,12 +116,8 @@ Result<void> Carried::set_link(const IfName& name, const GretapAttributes& greta
     if (const auto what = beyond_us(gretap); !what.empty())
         return fail(Error::Kind::Unsupported, doing, fmt::format("{}: only a kernel does that", what),
                     EOPNOTSUPP);
+    if (::if_nametoindex(name.c_str()) == 0) return fail(io::system_error(doing, ENODEV));
     const bool by_port = gretap.encap.type == GreEncap::Type::Gue;
-    if (by_port && port_of(gretap) == nullptr)
-        return fail(Error::Kind::NotFound, doing,
-                    fmt::format("no port {} of {} is carried here", gretap.encap.source_port,
-                                text(gretap.local.family())),
-                    ENOENT);
     if (!by_port && !devices_.contains(gretap.device))
         return fail(Error::Kind::NotFound, doing,
                     fmt::format("{} is no WireGuard device of ours", gretap.device.str()), ENODEV);
@@ -170,6 +168,12 @@ void Carried::retake_tuns() {
 Carried::Links Carried::let_go_of_broken() {
     Links out;
     std::set<IfName> devices;
+    for (auto link = links_.begin(); link != links_.end();) {
+        const bool waits = link->second.encap.type == GreEncap::Type::Gue && port_of(link->second) == nullptr;
+        const auto next = std::next(link);
+        if (waits && ::if_nametoindex(link->first.c_str()) == 0) out.insert(links_.extract(link));
+        link = next;
+    }
     for (const IfName& name : engine_.broken()) {
         if (const auto link = links_.find(name); link != links_.end()) out.insert(links_.extract(link));
         else devices.insert(name);

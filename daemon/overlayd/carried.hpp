@@ -24,9 +24,10 @@ class Carried {
     /// Links that went through it stay, as with a kernel's, and carry nothing until they change or it comes back.
     /// Errors: NotFound.
     [[nodiscard]] Result<void> remove_port(const FouPort& port);
-    /// Opens the TAP when it is new, else changes how it is carried.
-    /// Errors: Unsupported, naming the attribute that only a kernel can have; NotFound (no such port or WireGuard
-    /// device, no such TAP); those of the engine.
+    /// Opens the TAP when it is new, else changes how it is carried. Without its GUE port it carries nothing until
+    /// that comes.
+    /// Errors: Unsupported, naming the attribute that only a kernel can have; NotFound (no such WireGuard device, no
+    /// such TAP); those of the engine.
     [[nodiscard]] Result<void> set_link(const IfName& name, const GretapAttributes& gretap);
     /// A TUN becomes a WireGuard device without key and peers. One that is there keeps them.
     [[nodiscard]] Result<void> add_device(const IfName& name);

@@ -107,7 +107,8 @@ Result<io::FileLock> only_one(const std::string& path) {
     if (!lock && lock.error().kind == Error::Kind::Busy) {
         const std::string holder = io::FileLock::holder_id(path);
         lock.error().reason = "another overlayd runs" + (holder.empty() ? "" : " (pid " + holder + ")");
-        lock.error().hint = "give this one a --run-dir of its own, or end that one";
+        lock.error().hint = "one of another network namespace, perhaps: give this one a --run-dir and a --state-dir "
+                            "of its own, or end that one";
     }
     return lock;
 }
@@ -177,7 +178,8 @@ int supervise(Options& options) {
         return complain(made.error(), options.ready_fd);
     auto lock = only_one(control::supervisor_lock(directory));
     if (!lock) return complain(lock.error(), options.ready_fd);
-    for (const int number : {SIGINT, SIGHUP}) (void)std::signal(number, SIG_IGN);   // a terminal's go to both
+    (void)std::signal(SIGINT, SIG_IGN);   // a terminal's goes to both
+    (void)std::signal(SIGHUP, SIG_IGN);   // of the worker, too: nothing is read anew, and links outlive a terminal
     for (;;) {
         const auto started = std::chrono::steady_clock::now();
         worker = ::fork();

@@ -1,6 +1,7 @@
 #include "daemon/overlayd/options.hpp"
 
 #include "daemon/io/files.hpp"
+#include "daemon/io/option_error.hpp"
 #include "daemon/reconcile/reconcile.hpp"
 
 #include <boost/program_options.hpp>
@@ -77,13 +78,6 @@ Result<void> check_words(const std::string& option, const std::string& value) {
     return {};
 }
 
-/// What Boost says of `read`. It puts what it read in place of %mark%s of its sentence, for ever where that has the
-/// same mark in it (1.74, error_with_option_name::replace_token): then we have but words of our own.
-std::string reason_of(const po::error& error, std::string_view read) {
-    if (read.find('%') == std::string_view::npos) return error.what();
-    return "unknown, incomplete, or said twice (there is a \"%\", which nothing here needs)";
-}
-
 /// Line by line, so that a mistake has a number.
 Result<po::parsed_options> parse_file(const std::string& path, const std::string& content,
                                       const po::options_description& allowed) {
@@ -101,7 +95,7 @@ Result<po::parsed_options> parse_file(const std::string& path, const std::string
                 out.options.push_back(std::move(option));
             }
         } catch (const po::error& error) {
-            return wrong(where, reason_of(error, line));
+            return wrong(where, io::reason_of(error, line));
         }
     }
     return out;
@@ -118,7 +112,7 @@ Result<void> add_file(po::variables_map& values, const po::options_description& 
     try {
         po::store(*parsed, values);
     } catch (const po::error& error) {
-        return wrong("read " + path, reason_of(error, *content));
+        return wrong("read " + path, io::reason_of(error, *content));
     }
     return {};
 }
@@ -151,7 +145,7 @@ Result<void> read_options(const std::vector<std::string>& words, Options& out) {
         if (const auto added = add_file(values, of_both); !added) return added;
         po::notify(values);
     } catch (const po::error& error) {
-        return wrong("read the command line", reason_of(error, fmt::format("{}", fmt::join(words, " "))));
+        return wrong("read the command line", io::reason_of(error, fmt::format("{}", fmt::join(words, " "))));
     }
     out.offloads = io::Offloads::parse(values["offload"].as<std::string>()).value();
     out.memory = datapath::Memory::parse(values["memory"].as<std::string>()).value();

@@ -36,7 +36,8 @@ std::size_t find_network(Bytes frame, Inner inner) {
 /// Steps over what each segment repeats, a header at a time: it says what follows it, and its own length.
 bool skip_extension_headers(Bytes frame, FrameHeaders& out) {
     constexpr std::uint8_t hop_by_hop = 0, routing = 43, destination_options = 60;
-    constexpr std::size_t unit_bytes = 8, last_at = std::numeric_limits<std::uint16_t>::max() - 60;   // TCP's longest
+    constexpr std::size_t unit_bytes = 8, most_bytes = 2048;   // every segment repeats them: more is nobody's need
+    const std::size_t last_at = out.transport_at + most_bytes;
     while (out.protocol == hop_by_hop || out.protocol == routing || out.protocol == destination_options) {
         const std::size_t at = out.transport_at;
         if (out.end_at < at + unit_bytes) return false;

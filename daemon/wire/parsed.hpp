@@ -30,9 +30,8 @@ enum class DropReason : std::uint8_t {
     FragmentLost,      ///< the others did not come in time, or more packets were in pieces than we keep
     Flood,             ///< more handshakes in a row from one place than any peer sends
     NoPeer,            ///< no WireGuard peer has the link's remote address
-    TooLong,           ///< larger than the device takes
+    TooLong,           ///< larger than a WireGuard packet can be
     DeviceFull,        ///< the device did not take it
-    NoMemory,          ///< the arena is used up
     Count              ///< of reasons; not one
 };
 inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropReason::Count);
@@ -44,7 +43,7 @@ inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropRe
         "gre_version",  "gre_routing",  "gre_protocol", "gre_checksum", "no_link",
         "ecn",          "inner_too_short", "remote_checksum",
         "ip_checksum",  "fragment",     "fragment_lost", "flood", "no_peer",
-        "too_long",     "device_full",  "no_memory"};
+        "too_long",     "device_full"};
     return names[static_cast<std::size_t>(reason)];
 }
 

@@ -113,6 +113,10 @@ TEST_SUITE("doctor") {
             facts.state.fou_ports = {carried};
             CHECK(complaints(facts, &intent) == Lines{});
         }
+        NodeIntent in_user_space = node();
+        in_user_space.desired.fou_ports = {FouPort{.port = 5555, .datapath = Datapath::Userspace}};
+        facts.state.fou_ports = {FouPort{.port = 5555}};   // a kernel's, which may be a stranger's
+        CHECK(complaints(facts, &in_user_space) == Lines{"error UDP port 5555"});
     }
 
     TEST_CASE("an uplink and addresses that are not there stop no apply; behind a NAT they may be right") {

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from gue_datagrams import frame, gre, gue, k, number_of, ones_sum   # noqa: E402
-from network import Capture, batch   # noqa: E402
+from network import Capture, batch, inside   # noqa: E402
 from story import main, run, story, wait_until   # noqa: E402
 
 carry = pathlib.Path(os.environ["OVERLAY_BUILD"]) / "tests/carry"

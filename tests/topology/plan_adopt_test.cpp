@@ -283,4 +283,18 @@ TEST_CASE("beside an address without a route, one that brings the route along ma
                                  .protocol = 2}));
 }
 
+TEST_CASE("a port that overlayd carries is ours, though the ledger is lost; not when another network's links need it") {
+    Story story{example("home.json"), "linode"};
+    KernelState& state = story.kernel.state;
+    state.fou_ports = {{.port = 5555, .type = GreEncap::Type::Gue, .datapath = Datapath::Userspace}};
+    state.udp_sockets.insert({Family::Ipv4, *IpAddress::parse("0.0.0.0"), 5555, "pid 7 (overlayd)"});
+    CHECK(story.plan_now().refusals.empty());
+
+    Link other{.name = IfName::from_kernel("gt-other"), .kind = LinkKind::Tap, .alias = "overlay:other:link"};
+    other.gretap = GretapAttributes{.local = *IpAddress::parse("198.51.100.1")};
+    other.gretap->encap = {.type = GreEncap::Type::Gue, .source_port = 5555};
+    state.links.insert_or_assign(other.name, other);
+    CHECK(story.plan_now().refusals.size() == 1);
+}
+
 }

@@ -364,14 +364,6 @@ TEST_SUITE("plan") {
         CHECK(story.kernel.state.fou_ports == wanted.fou_ports);
     }
 
-    TEST_CASE("a port that overlayd carries is ours, though the ledger is lost") {
-        Story story{example("home.json"), "linode"};
-        story.kernel.state.fou_ports = {
-            {.port = 5555, .type = GreEncap::Type::Gue, .datapath = Datapath::Userspace}};
-        story.kernel.state.udp_sockets.insert({Family::Ipv4, *IpAddress::parse("0.0.0.0"), 5555, "pid 7 (overlayd)"});
-        CHECK(story.plan_now().refusals.empty());
-    }
-
     TEST_CASE("IPv6 that is switched off where the file has an address of it is switched on") {
         Story story{example("home.json"), "linode"};
         story.kernel.state.sysctls["net.ipv6.conf.default.disable_ipv6"] = "1";
