@@ -288,8 +288,10 @@ void Planner::fou_ports() {
             refuse(AddFouPort{desired},
                    fmt::format("FOU port {} ({}) exists and is not ours", desired.port,
                                text(desired.family)),
-                   fmt::format("remove it (ip fou del port {}), or give hub.gue another port",
-                               desired.port));
+                   found->datapath == Datapath::Userspace
+                       ? "another network's links go through it: give hub.gue another port; or, where its ledger is "
+                         "lost, end overlayd and apply both networks"
+                       : fmt::format("remove it (ip fou del port {}), or give hub.gue another port", desired.port));
         } else if (*found != desired) {
             add(Phase::FreeNames, RemoveFouPort{*found}, Action::Recreate, Impact::Recreate);
             add(Phase::EncapPorts, AddFouPort{desired}, Action::Recreate, Impact::Recreate,
