@@ -31,12 +31,22 @@ def resident_mib(process):
     raise SystemExit("the attacked process is gone")
 
 
+def establish(world, target):
+    """Returns once a second of packets has come back whole: an end that was called before it listened is called again
+    after five seconds only, and a tunnel without a session is not what is attacked here."""
+    for _ in range(30):
+        trips = json.loads(world.at(0, packets, "ping", target, 9001, packet_bytes, 100, 1))
+        if trips["received"] == trips["sent"]:
+            return
+    raise SystemExit("no session within 30 seconds")
+
+
 def attack(world, contestant, seconds, rate, knows_key):
     with contestant(world) as (target, processes):
         attacked = processes[1]
         echo = subprocess.Popen(world.argv(1, packets, "echo", 9001, 3600))
         try:
-            world.at(0, packets, "ping", target, 9001, packet_bytes, 100, 2)   # until there is a session, and warm
+            establish(world, target)
             before = resident_mib(attacked)
             words = [outer[1], port, seconds, rate] + ([world.public_keys[1]] if knows_key else [])
             attacker = subprocess.Popen(world.argv(0, packets, "initiations", *words), stdout=subprocess.PIPE,
