@@ -10,7 +10,8 @@
 namespace overlay::datapath {
 
 struct Memory {
-    std::size_t turn_bytes;        ///< of frames read from a device in one turn; two super-frames at least
+    std::size_t frame_bytes;       ///< of frames that go as they were read, in one turn; two super-frames at least
+    std::size_t sealed_bytes;      ///< of frames that are sealed in one turn: the others wait for it
     std::size_t receive_buffers;   ///< trains of datagrams received in one turn, 64 KiB each
     std::size_t slot_bytes;        ///< of packets that wait to be sealed
     std::size_t slots;             ///< how many those may be
@@ -25,7 +26,8 @@ struct Memory {
 };
 
 /// For hubs: what carried most.
-inline constexpr Memory default_memory{.turn_bytes = 256 * 1024,
+inline constexpr Memory default_memory{.frame_bytes = 768 * 1024,
+                                       .sealed_bytes = 256 * 1024,
                                        .receive_buffers = 16,
                                        .slot_bytes = 768 * 1024,
                                        .slots = 1024,
@@ -36,7 +38,8 @@ inline constexpr Memory default_memory{.turn_bytes = 256 * 1024,
                                        .keeps_start_pages = true};
 
 /// For routers: overlayd as a whole stays below 8 MiB resident with a few links (docs/benchmarks.md).
-inline constexpr Memory small_memory{.turn_bytes = 132 * 1024,
+inline constexpr Memory small_memory{.frame_bytes = 132 * 1024,
+                                     .sealed_bytes = 132 * 1024,
                                      .receive_buffers = 3,
                                      .slot_bytes = 132 * 1024,
                                      .slots = 256,

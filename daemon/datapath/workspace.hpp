@@ -18,7 +18,7 @@ inline constexpr std::size_t turn_frames = 64;
 struct Workspace {
     explicit Workspace(const Memory& size)
         : memory{size},
-          frames(size.turn_bytes),
+          frames(size.frame_bytes),
           slots{size.slot_bytes, size.slots},
           trains{size.slices, size.slices / 2 * usual_header_bytes},
           received{size.receive_buffers} {}

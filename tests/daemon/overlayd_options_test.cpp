@@ -53,7 +53,7 @@ TEST_SUITE("overlayd's options") {
         const auto read = read_options({"--config", file.path(), "--state-dir", "/var/other"});
         REQUIRE(read);
         CHECK(read->offloads == *io::Offloads::parse("device-tso,udp-gro"));
-        CHECK(read->memory.turn_bytes == datapath::small_memory.turn_bytes);
+        CHECK(read->memory.frame_bytes == datapath::small_memory.frame_bytes);
         CHECK(read->threads == 3);
         CHECK(read->service.run_directory == "/run/other");
         CHECK(read->service.state_directory == "/var/other");
@@ -64,7 +64,7 @@ TEST_SUITE("overlayd's options") {
                                           "--memory", "default", "--threads", "64"});
         REQUIRE(stated);
         CHECK(stated->offloads == io::Offloads::none());
-        CHECK(stated->memory.turn_bytes == datapath::default_memory.turn_bytes);
+        CHECK(stated->memory.frame_bytes == datapath::default_memory.frame_bytes);
         CHECK(stated->threads == 64);
         CHECK(stated->service.run_directory == "/run/mine");
     }

@@ -27,7 +27,8 @@ def run(*argv, **options):
 
 class World:
     """Two namespaces of this run's own and a cable between them. `cable`: "veth" hands super-packets and unfinished
-    checksums through as veth does; "nic" cuts and merges them, as network cards do."""
+    checksums through as veth does; "nic" cuts and merges them, as network cards do. A connection starts with reno here:
+    one that starts with bbr, where that is the default, stays paced by a timer after iperf3 has made it cubic."""
 
     def __init__(self, folder, cable):
         self.folder, self.cable = folder, cable
@@ -40,6 +41,7 @@ class World:
         run("ip", "link", "add", "cable", "netns", self.names[0], "type", "veth",
             "peer", "name", "cable", "netns", self.names[1])
         for side in (0, 1):
+            self.at(side, "sysctl", "-q", "net.ipv4.tcp_congestion_control=reno")
             self.ip(side, "link set lo up")
             self.ip(side, f"addr add {outer[side]}/24 dev cable")
             if self.cable == "nic":
