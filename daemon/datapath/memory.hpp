@@ -11,7 +11,7 @@ namespace overlay::datapath {
 
 struct Memory {
     std::size_t frame_bytes;       ///< of frames that go as they were read, in one turn; two super-frames at least
-    std::size_t sealed_bytes;      ///< of frames that are sealed in one turn: the others wait for it
+    std::size_t bytes_to_seal;     ///< of frames read from a device in one turn, to be sealed: more only wait longer
     std::size_t receive_buffers;   ///< trains of datagrams received in one turn, 64 KiB each
     std::size_t slot_bytes;        ///< of packets that wait to be sealed
     std::size_t slots;             ///< how many those may be
@@ -27,7 +27,7 @@ struct Memory {
 
 /// For hubs: what carried most.
 inline constexpr Memory default_memory{.frame_bytes = 768 * 1024,
-                                       .sealed_bytes = 256 * 1024,
+                                       .bytes_to_seal = 256 * 1024,
                                        .receive_buffers = 16,
                                        .slot_bytes = 768 * 1024,
                                        .slots = 1024,
@@ -39,7 +39,7 @@ inline constexpr Memory default_memory{.frame_bytes = 768 * 1024,
 
 /// For routers: overlayd as a whole stays below 8 MiB resident with a few links (docs/benchmarks.md).
 inline constexpr Memory small_memory{.frame_bytes = 132 * 1024,
-                                     .sealed_bytes = 132 * 1024,
+                                     .bytes_to_seal = 132 * 1024,
                                      .receive_buffers = 3,
                                      .slot_bytes = 132 * 1024,
                                      .slots = 256,

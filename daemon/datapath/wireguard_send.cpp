@@ -35,7 +35,7 @@ DropReason reason_of(wireguard::DropReason reason) {
 void WireguardEndpoint::on_device(Link& link) {
     now_ = io::now();
     const MutableBytes room = MutableBytes{tools_.workspace.frames}.first(DevicePort::max_read_bytes);
-    for (std::size_t n = 0, bytes = 0; n < turn_frames && bytes < tools_.workspace.memory.sealed_bytes; ++n) {
+    for (std::size_t n = 0, bytes = 0; n < turn_frames && bytes < tools_.workspace.memory.bytes_to_seal; ++n) {
         const auto frame = link.port.read(room);
         if (!frame) break;
         bytes += frame->bytes.size();

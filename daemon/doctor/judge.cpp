@@ -8,8 +8,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <utility>
 #include <array>
+#include <utility>
 
 namespace overlay::doctor {
 
